@@ -1,0 +1,94 @@
+# Everything a person does with NovaStream. `make` alone prints this list.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# A folder named `shared` beside the checkout is used when it is there; nothing needs it.
+export NOVASTREAM_MODELS ?= $(CURDIR)/.novastream/models
+export NOVASTREAM_MIRROR ?= $(wildcard $(abspath $(CURDIR)/../shared/models))
+export NOVASTREAM_DATA ?= $(wildcard $(abspath $(CURDIR)/../shared/data))
+
+CARGO ?= cargo
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+TRAIN_DATA = $(NOVASTREAM_DATA)/text/train.jsonl.gz $(NOVASTREAM_DATA)/text/extra_train.jsonl.gz
+
+.PHONY: help
+help: ## Print this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Install what building and running need (Debian packages), and say what
+	@scripts/setup.sh
+
+.PHONY: demo
+demo: setup ## See a real live stream being moderated (about 40 s after the build)
+	$(CARGO) build --release -p novastream-api --bins --example demo
+	@echo "models: $$(echo fetching into .novastream/models)"
+	target/release/novastream models pull --all || echo "demo: some models could not be fetched; the demo says what that costs"
+	target/release/examples/demo
+
+.PHONY: test
+test: setup fmt-check lint deny build test-models nextest doctest ## Run every check and test, as CI does
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+.PHONY: fmt-check
+fmt-check:
+	$(CARGO) fmt --all --check
+
+.PHONY: lint
+lint: ## Clippy over everything, warnings denied
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: deny
+deny: ## Licences, bans and sources of all dependencies; advisories where reachable
+	@scripts/deny.sh
+
+.PHONY: build
+build: ## Build everything for development
+	$(CARGO) build --locked --workspace --all-targets
+
+.PHONY: test-models
+test-models: build
+	@target/debug/novastream models pull --all || echo "test: models that could not be fetched are skipped by name"
+
+.PHONY: nextest
+nextest:
+ifneq ($(NEXTEST),)
+	$(CARGO) nextest run --locked --workspace --all-targets
+else
+	$(CARGO) test --locked --workspace --lib --bins --tests --examples
+endif
+
+.PHONY: doctest
+doctest:
+	$(CARGO) test --locked --workspace --doc
+
+.PHONY: models
+models: ## Fetch the third-party model artifacts, verified by hash
+	$(CARGO) run --release -p novastream-api -- models pull --all
+
+.PHONY: serve
+serve: ## Run the service on 127.0.0.1:8080
+	$(CARGO) run --release -p novastream-api -- serve
+
+.PHONY: bench
+bench: ## Criterion benches: decode, preprocess, each model, text normaliser
+	$(CARGO) bench --workspace --benches -- --noplot
+
+.PHONY: train-chat
+train-chat: ## Train the chat model on NOVASTREAM_DATA into out/chat
+	$(CARGO) run --release -p novastream-training -- chat --data $(TRAIN_DATA) --out out/chat
+
+.PHONY: eval-chat
+eval-chat: ## Evaluate the shipped chat model on the eval files of NOVASTREAM_DATA
+	$(CARGO) run --release -p novastream-evals -- chat --data $(wildcard $(NOVASTREAM_DATA)/text/eval/*.jsonl.gz) --json
+
+.PHONY: openapi
+openapi: ## Regenerate api/openapi.json
+	NOVASTREAM_WRITE_OPENAPI=1 $(CARGO) test -p novastream-api --test openapi
+
+.PHONY: clean
+clean: ## Remove what was built; models and data stay
+	$(CARGO) clean
