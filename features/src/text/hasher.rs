@@ -1,0 +1,265 @@
+//! Hashed n-grams: text to a sparse vector without a vocabulary.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::{
+    emoji::is_pictograph,
+    normalized::{Normalized, Signals},
+};
+
+/// Fewest hash bits that make sense.
+pub const MIN_HASH_BITS: u8 = 8;
+/// Most hash bits: 16 M buckets.
+pub const MAX_HASH_BITS: u8 = 24;
+
+/// Seeds keep the kinds of feature apart before they share buckets.
+const WORD: u64 = 1;
+const PAIR: u64 = 2;
+const CHARS: u64 = 3;
+const RAW_WORD: u64 = 4;
+const RAW_CHARS: u64 = 5;
+const SIGNAL: u64 = 6;
+const EDGE: u64 = 7;
+const LENGTH: u64 = 8;
+
+/// What one occurrence of each kind weighs before counts are dampened. Words would drown in their
+/// own n-grams otherwise; the values were chosen on a validation split of the training data.
+const WORD_WEIGHT: f32 = 3.0;
+const PAIR_WEIGHT: f32 = 1.5;
+const EDGE_WEIGHT: f32 = 2.0;
+
+const SHORTEST_GRAM: usize = 2;
+const LONGEST_GRAM: usize = 5;
+/// Characters of one word that are looked at; beyond that it is an encoded blob.
+const MAX_WORD_CHARS: usize = 40;
+/// Bytes of a punctuation run that count (`!!!!!!!!` is `!!!`).
+const MAX_PUNCTUATION: usize = 3;
+
+/// Turns a normalised text into hashed features.
+///
+/// Features: words and pairs of neighbouring words, character 2- to 5-grams within words (with
+/// their borders), the first and the last word as such, the logarithm of the number of words, the
+/// raw spelling of every word that the normaliser changed, and what the normaliser undid. A
+/// feature's value is `weight · (1 + ln(count))`; the vector has length one.
+/// Feature hashing after Weinberger et al. (2009), without signs: collisions are rare at the
+/// sizes used, and weights are learned per bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NgramHasher {
+    bits: u8,
+}
+
+impl NgramHasher {
+    /// A hasher into `2^bits` buckets; `bits` is clamped to
+    /// [`MIN_HASH_BITS`]`..=`[`MAX_HASH_BITS`].
+    pub fn new(bits: u8) -> Self {
+        Self {
+            bits: bits.clamp(MIN_HASH_BITS, MAX_HASH_BITS),
+        }
+    }
+
+    /// log2 of the number of buckets.
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
+    /// Number of buckets.
+    pub fn buckets(&self) -> usize {
+        1 << self.bits
+    }
+
+    /// Writes the features of a text to `out`, replacing what it held: buckets ascending, each
+    /// once, values positive with squares summing to one. Empty for a text without features.
+    ///
+    /// `normalized` must come from normalising `raw`.
+    pub fn features(&self, raw: &str, normalized: &Normalized, out: &mut Vec<(u32, f32)>) {
+        out.clear();
+        let mut sink = Sink {
+            shift: 64 - u32::from(self.bits),
+            out,
+        };
+        let mut before = 0;
+        let mut words = 0_u32;
+        tokens(&normalized.text, |start, word| {
+            let hash = sink.word(word, WORD, CHARS);
+            if words == 0 {
+                sink.push(pair(hash, 0, EDGE), EDGE_WEIGHT);
+            } else {
+                sink.push(pair(before, hash, PAIR), PAIR_WEIGHT);
+            }
+            before = hash;
+            words += 1;
+            if normalized.is_changed() {
+                let range = normalized.original_range(start..start + word.len());
+                let spelled = raw.get(range).unwrap_or_default();
+                if !spelled.eq_ignore_ascii_case(word) {
+                    sink.word(&spelled.to_lowercase(), RAW_WORD, RAW_CHARS);
+                }
+            }
+        });
+        if words > 0 {
+            sink.push(pair(before, 1, EDGE), EDGE_WEIGHT);
+            sink.push(pair(u64::from(words.ilog2()), 0, LENGTH), 1.0);
+        }
+        sink.signals(&normalized.signals);
+        merge(out);
+    }
+}
+
+/// Sorts, counts equal buckets, dampens counts and scales to length one.
+///
+/// Kinds differ in weight; where two kinds meet in a bucket the first one's weight counts.
+fn merge(out: &mut Vec<(u32, f32)>) {
+    out.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let mut kept = 0;
+    let mut from = 0;
+    let mut squares = 0.0_f32;
+    while let Some(&(bucket, weight)) = out.get(from) {
+        let count = out[from..]
+            .iter()
+            .take_while(|entry| entry.0 == bucket)
+            .count();
+        let value = if count == 1 {
+            weight
+        } else {
+            weight * (1.0 + (count as f32).ln())
+        };
+        squares += value * value;
+        out[kept] = (bucket, value);
+        kept += 1;
+        from += count;
+    }
+    out.truncate(kept);
+    let scale = if squares > 0.0 {
+        squares.sqrt().recip()
+    } else {
+        0.0
+    };
+    for (_, value) in out.iter_mut() {
+        *value *= scale;
+    }
+}
+
+/// The hash of two hashes (or small numbers) in order.
+fn pair(first: u64, second: u64, seed: u64) -> u64 {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&first.to_le_bytes());
+    bytes[8..].copy_from_slice(&second.to_le_bytes());
+    xxh3_64_with_seed(&bytes, seed)
+}
+
+struct Sink<'a> {
+    shift: u32,
+    out: &'a mut Vec<(u32, f32)>,
+}
+
+impl Sink<'_> {
+    fn push(&mut self, hash: u64, weight: f32) {
+        self.out.push(((hash >> self.shift) as u32, weight));
+    }
+
+    /// Adds a word and its character n-grams; answers the word's hash.
+    fn word(&mut self, word: &str, word_seed: u64, char_seed: u64) -> u64 {
+        let hash = xxh3_64_with_seed(word.as_bytes(), word_seed);
+        self.push(hash, WORD_WEIGHT);
+        // ` word ` on the stack: each byte that starts a character is a place to cut.
+        let mut buffer = [0_u8; 4 * MAX_WORD_CHARS + 2];
+        let mut cuts = [0_u8; MAX_WORD_CHARS + 3];
+        buffer[0] = b' ';
+        let mut len = 1;
+        let mut chars = 1;
+        cuts[1] = 1;
+        for ch in word.chars().take(MAX_WORD_CHARS) {
+            len += ch.encode_utf8(&mut buffer[len..]).len();
+            chars += 1;
+            cuts[chars] = len as u8;
+        }
+        buffer[len] = b' ';
+        chars += 1;
+        cuts[chars] = (len + 1) as u8;
+        for start in 0..chars {
+            let from = usize::from(cuts[start]);
+            for size in SHORTEST_GRAM..=LONGEST_GRAM.min(chars - start) {
+                let to = usize::from(cuts[start + size]);
+                self.push(xxh3_64_with_seed(&buffer[from..to], char_seed), 1.0);
+            }
+        }
+        hash
+    }
+
+    fn signals(&mut self, signals: &Signals) {
+        let shouting = signals.letters >= 8 && 10 * signals.capitals >= 7 * signals.letters;
+        let present = [
+            signals.zero_width > 0,
+            signals.confusable > 0,
+            signals.leet > 0,
+            signals.joined > 0,
+            signals.repeats > 0,
+            signals.emoji_in_word > 0,
+            signals.marks > 0,
+            signals.mentions > 0,
+            signals.links > 0,
+            shouting,
+        ];
+        for (i, _) in present.iter().enumerate().filter(|(_, on)| **on) {
+            self.push(xxh3_64_with_seed(&[i as u8], SIGNAL), 1.0);
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Space,
+    Word,
+    /// Part of a word between or after letters (`don't`, `f**k`), a sign elsewhere.
+    Inner,
+    Sign,
+    Picture,
+}
+
+fn class(ch: char) -> Class {
+    match ch {
+        'a'..='z' | '0'..='9' | 'A'..='Z' | '_' => Class::Word,
+        '\'' | '*' => Class::Inner,
+        _ if ch.is_ascii() => {
+            if ch.is_ascii_whitespace() {
+                Class::Space
+            } else {
+                Class::Sign
+            }
+        }
+        _ if ch.is_whitespace() => Class::Space,
+        _ if is_pictograph(ch) => Class::Picture,
+        _ => Class::Word,
+    }
+}
+
+/// Calls `visit(start, token)` for every word, run of signs and picture, in order.
+fn tokens(text: &str, mut visit: impl FnMut(usize, &str)) {
+    let mut start = 0;
+    let mut current = Class::Space;
+    for (at, ch) in text.char_indices() {
+        let mut kind = class(ch);
+        if kind == Class::Inner {
+            kind = if current == Class::Word {
+                Class::Word
+            } else {
+                Class::Sign
+            };
+        }
+        if kind == current && kind != Class::Picture {
+            continue;
+        }
+        emit(text, start, at, current, &mut visit);
+        (start, current) = (at, kind);
+    }
+    emit(text, start, text.len(), current, &mut visit);
+}
+
+fn emit(text: &str, start: usize, end: usize, kind: Class, visit: &mut impl FnMut(usize, &str)) {
+    let token = &text[start..end];
+    match kind {
+        Class::Space => {}
+        Class::Sign => visit(start, &token[..token.len().min(MAX_PUNCTUATION)]),
+        _ => visit(start, token),
+    }
+}

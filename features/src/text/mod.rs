@@ -1,0 +1,27 @@
+//! Text: from raw chat to features.
+//!
+//! [`Normalizer`] undoes disguise (homoglyphs, zero-width characters, leet, spacing, stretching,
+//! emoji inside words) and remembers where each character came from, so evidence can point into
+//! the original bytes. [`NgramHasher`] turns the result into a sparse vector for linear models.
+//! Training and serving run exactly this code.
+
+mod cells;
+mod emoji;
+mod hasher;
+mod ids;
+mod join;
+mod leet;
+mod lookalike;
+mod normalized;
+mod normalizer;
+mod repeats;
+mod scan;
+mod tokens;
+mod unicode;
+
+pub use hasher::{MAX_HASH_BITS, MIN_HASH_BITS, NgramHasher};
+pub use normalized::{Normalized, Signals};
+pub use normalizer::Normalizer;
+
+#[cfg(test)]
+mod tests;
