@@ -1,0 +1,19 @@
+//! What a model is: manifests, artifacts, importers, graphs and architectures.
+//!
+//! - [`manifest`]: the TOML that names a model, its files, hashes, sources, labels and contract;
+//! - [`catalog`]: the third-party models we know, and the zoo of models we trained;
+//! - [`store`]: the folder that holds pulled artifacts, verified on every read;
+//! - [`import`]: foreign formats (TensorFlow.js layers, TFLite) turned into ONNX;
+//! - [`onnx`]: the subset of ONNX that the importers write and the fallback reads;
+//! - [`candle_graph`]: runs that subset without ONNX Runtime;
+//! - [`linear`]: linear models over hashed n-grams;
+//! - [`card`]: model cards made from manifests.
+
+pub mod candle_graph;
+pub mod card;
+pub mod catalog;
+pub mod import;
+pub mod linear;
+pub mod manifest;
+pub mod onnx;
+pub mod store;
