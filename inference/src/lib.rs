@@ -1,0 +1,36 @@
+//! Running models: backends, moderation pipelines, policy and verdicts.
+//!
+//! [`Moderator`] is the way in: it loads whatever models are present, judges text, pictures,
+//! segments and windows of live streams, and answers with a [`Verdict`]. Everything here is
+//! synchronous and `Send + Sync`; callers bring their own threads.
+
+pub mod backend;
+mod category;
+mod chat;
+mod history;
+mod moderator;
+mod policy;
+mod sound;
+mod text;
+mod verdict;
+mod vision;
+
+pub use self::{
+    backend::{BackendChoice, BackendError},
+    category::{Category, UnknownCategory},
+    history::StreamHistory,
+    moderator::{
+        ImageOptions, LoadError, MAX_TEXT_BYTES, ModelState, ModelStatus, ModerationError,
+        Moderator, ModeratorConfig, ONNXRUNTIME_VARIABLE, SegmentContext, TextItem,
+    },
+    policy::{
+        Confirm, Decision, NEUTRAL_STRICTNESS, Observation, Policy, PolicyError, Problem, Rule,
+        decide,
+    },
+    text::TextListError,
+    verdict::{
+        Action, CategoryResult, Degraded, Evidence, EvidenceDetail, Kind, Modality, Outcome,
+        Status, TextForm, Timings, Verdict,
+    },
+    vision::{Blocklist, BlocklistError, Match},
+};

@@ -1,0 +1,330 @@
+//! Loading: whatever is present is verified, warmed up and used; the rest is reported.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use novastream_features::{media::Audio, picture::RgbImage};
+use novastream_models::{
+    catalog::{catalog_entry, zoo_in},
+    import::MODEL_FILE,
+    linear::LinearChatModel,
+    manifest::{Manifest, Task},
+    onnx,
+    store::ArtifactStore,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{LoadError, ModeratorConfig};
+use crate::{
+    backend::{BackendChoice, CandleSession, OnnxRuntime, Session},
+    chat::ChatModel,
+    sound::SoundModel,
+    vision::{Graph, NsfwModel, OcrEngine},
+};
+
+/// Names the shared library for programs that have no configuration file.
+pub const ONNXRUNTIME_VARIABLE: &str = "NOVASTREAM_ONNXRUNTIME";
+
+/// Whether a model is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ModelState {
+    /// Loaded, verified and warmed up.
+    Ready,
+    /// Not in use; the reason says why.
+    NotLoaded,
+}
+
+/// One model of this process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ModelStatus {
+    /// The manifest's name.
+    pub name: String,
+    /// The manifest's version.
+    pub version: String,
+    /// What it is for, such as `chat` or `audio-events`.
+    pub task: String,
+    /// Whether it is in use.
+    pub state: ModelState,
+    /// The engine that runs it: `onnxruntime`, `candle` or `linear`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// Why it is not in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A part of the pipeline, or why it is missing.
+pub(super) type Part<T> = Result<T, String>;
+
+/// Everything that comes out of model files.
+pub(super) struct Parts {
+    pub nsfw: Part<NsfwModel>,
+    pub sound: Part<SoundModel>,
+    pub ocr: Part<OcrEngine>,
+    pub chat: Part<ChatModel>,
+    pub statuses: Vec<ModelStatus>,
+}
+
+/// The engines that graphs are given to.
+struct Engines {
+    runtime: Part<OnnxRuntime>,
+    candle: bool,
+    threads: usize,
+}
+
+pub(super) fn load_parts(config: &ModeratorConfig) -> Result<Parts, LoadError> {
+    let runtime = match config.backend {
+        BackendChoice::Candle => Err("ONNX Runtime is turned off by the configuration".to_owned()),
+        BackendChoice::Auto | BackendChoice::Onnx => find_runtime(config),
+    };
+    if let (BackendChoice::Onnx, Err(message)) = (config.backend, &runtime) {
+        return Err(LoadError::Backend(crate::backend::BackendError::Library {
+            path: config.onnxruntime.clone().unwrap_or_default(),
+            message: message.clone(),
+        }));
+    }
+    let mut statuses = Vec::new();
+    if let Some(manifest) = catalog_entry("onnxruntime") {
+        let status = runtime
+            .as_ref()
+            .map(|_| "shared library")
+            .map_err(Clone::clone);
+        statuses.push(status_of(&manifest, status));
+    }
+    let engines = Engines {
+        runtime,
+        candle: config.backend != BackendChoice::Onnx,
+        threads: config.threads.max(1),
+    };
+    let store = &config.store;
+    let chat = load_chat(&config.zoo, &mut statuses);
+    let nsfw = load_part("nsfw-mobilenet-v2", &mut statuses, |m| {
+        load_nsfw(store, &engines, m)
+    });
+    let sound = load_part("yamnet", &mut statuses, |m| load_sound(store, &engines, m));
+    let ocr = load_ocr(store, &engines, &mut statuses);
+    for status in statuses.iter().filter(|s| s.state == ModelState::NotLoaded) {
+        let reason = status.reason.as_deref().unwrap_or_default();
+        tracing::warn!(model = %status.name, reason, "model not loaded");
+    }
+    Ok(Parts {
+        nsfw,
+        sound,
+        ocr,
+        chat,
+        statuses,
+    })
+}
+
+/// The configured library, `$NOVASTREAM_ONNXRUNTIME`, or the pulled one: the first that loads.
+fn find_runtime(config: &ModeratorConfig) -> Part<OnnxRuntime> {
+    let mut tried = Vec::new();
+    let mut attempt = |path: &Path| match OnnxRuntime::load(path) {
+        Ok(runtime) => Some(runtime),
+        Err(error) => {
+            tried.push(error.to_string());
+            None
+        }
+    };
+    let variable = std::env::var_os(ONNXRUNTIME_VARIABLE).filter(|v| !v.is_empty());
+    let named = config
+        .onnxruntime
+        .clone()
+        .into_iter()
+        .chain(variable.map(PathBuf::from));
+    for path in named {
+        if let Some(runtime) = attempt(&path) {
+            return Ok(runtime);
+        }
+    }
+    let manifest = catalog_entry("onnxruntime").ok_or("the catalogue has no onnxruntime")?;
+    match config.store.file(&manifest, "libonnxruntime.so") {
+        Ok(path) => {
+            if let Some(runtime) = attempt(&path) {
+                return Ok(runtime);
+            }
+        }
+        Err(error) => tried.push(error.to_string()),
+    }
+    Err(tried.join("; "))
+}
+
+fn status_of(manifest: &Manifest, backend: Result<&str, String>) -> ModelStatus {
+    ModelStatus {
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        task: manifest.task.to_string(),
+        state: if backend.is_ok() {
+            ModelState::Ready
+        } else {
+            ModelState::NotLoaded
+        },
+        backend: backend.as_ref().ok().map(|b| (*b).to_owned()),
+        reason: backend.err(),
+    }
+}
+
+/// Loads one catalogue entry with `load`, which answers the part and its engine.
+fn load_part<T>(
+    name: &str,
+    statuses: &mut Vec<ModelStatus>,
+    load: impl FnOnce(&Manifest) -> Result<(T, &'static str), String>,
+) -> Part<T> {
+    let manifest = catalog_entry(name).ok_or_else(|| format!("the catalogue has no {name}"))?;
+    let loaded = load(&manifest);
+    statuses.push(status_of(
+        &manifest,
+        loaded.as_ref().map(|(_, b)| *b).map_err(Clone::clone),
+    ));
+    loaded.map(|(part, _)| part)
+}
+
+impl Engines {
+    /// A session for a verified graph: `width` calls at once, `threads` threads each.
+    fn session(
+        &self,
+        graph: &[u8],
+        threads: usize,
+        width: usize,
+    ) -> Result<Arc<dyn Session>, String> {
+        match &self.runtime {
+            Ok(runtime) => runtime
+                .session(graph, threads, width)
+                .map(|s| Arc::new(s) as Arc<dyn Session>)
+                .map_err(|e| e.to_string()),
+            Err(reason) if !self.candle => Err(reason.clone()),
+            Err(_) => CandleSession::load(graph)
+                .map(|s| Arc::new(s) as Arc<dyn Session>)
+                .map_err(|e| e.to_string()),
+        }
+    }
+}
+
+/// The graph's only input, and the output called `output` or the only one.
+fn names(manifest: &Manifest, output: Option<&str>) -> Result<(String, String), String> {
+    let contract = &manifest.contract;
+    let input = contract.inputs.first().map(|t| t.name.clone());
+    let output = contract
+        .outputs
+        .iter()
+        .find(|t| output.is_none_or(|o| o == t.name));
+    input
+        .zip(output.map(|t| t.name.clone()))
+        .ok_or_else(|| format!("{} has no contract for its input and output", manifest.id()))
+}
+
+fn read(store: &ArtifactStore, manifest: &Manifest) -> Result<Vec<u8>, String> {
+    store.read(manifest, MODEL_FILE).map_err(|e| e.to_string())
+}
+
+fn load_nsfw(
+    store: &ArtifactStore,
+    engines: &Engines,
+    manifest: &Manifest,
+) -> Result<(NsfwModel, &'static str), String> {
+    // One thread a frame and as many frames at once as there are cores beats the other way round.
+    let session = engines.session(&read(store, manifest)?, 1, engines.threads)?;
+    let (backend, (input, output)) = (session.backend(), names(manifest, Some("probabilities"))?);
+    let model = NsfwModel::new(session, input, output, &manifest.labels, manifest.id())
+        .map_err(|e| e.to_string())?;
+    model.score(&grey(64, 64)).map_err(|e| e.to_string())?;
+    Ok((model, backend))
+}
+
+fn load_sound(
+    store: &ArtifactStore,
+    engines: &Engines,
+    manifest: &Manifest,
+) -> Result<(SoundModel, &'static str), String> {
+    let session = engines.session(&read(store, manifest)?, 1, engines.threads)?;
+    let (backend, (input, output)) = (session.backend(), names(manifest, Some("scores"))?);
+    let labels = manifest.labels.clone();
+    let model = SoundModel::new(session, input, output, labels, manifest.id())
+        .map_err(|e| e.to_string())?;
+    // Loud enough to pass the gate.
+    let samples = (0..16_000).map(|i| (i as f32 * 0.2).sin() * 0.2).collect();
+    model
+        .score(&Audio {
+            start_ms: 0,
+            samples,
+        })
+        .map_err(|e| e.to_string())?;
+    Ok((model, backend))
+}
+
+fn load_ocr(
+    store: &ArtifactStore,
+    engines: &Engines,
+    statuses: &mut Vec<ModelStatus>,
+) -> Part<OcrEngine> {
+    let graph = |manifest: &Manifest, threads, width| -> Result<(Graph, Vec<u8>), String> {
+        if let Err(reason) = &engines.runtime {
+            return Err(format!("text on screen needs ONNX Runtime: {reason}"));
+        }
+        let bytes = read(store, manifest)?;
+        let session = engines.session(&bytes, threads, width)?;
+        let (input, output) = names(manifest, None)?;
+        Ok((
+            Graph {
+                session,
+                input,
+                output,
+            },
+            bytes,
+        ))
+    };
+    // One big picture uses all cores; the many small lines share them.
+    let detect = load_part("ppocr-v4-det", statuses, |m| {
+        let (graph, _) = graph(m, engines.threads, 1)?;
+        let backend = graph.session.backend();
+        Ok((graph, backend))
+    });
+    let recognise = load_part("ppocr-v4-rec", statuses, |m| {
+        let (graph, bytes) = graph(m, 1, engines.threads)?;
+        let model = onnx::decode(&bytes).map_err(|e| e.to_string())?;
+        let dictionary = onnx::metadata(&model, "character")
+            .ok_or_else(|| format!("{} has no `character` metadata", m.id()))?
+            .to_owned();
+        let backend = graph.session.backend();
+        Ok(((graph, dictionary, m.id()), backend))
+    });
+    let (graph, dictionary, id) = recognise?;
+    let engine = OcrEngine::new(detect?, graph, &dictionary, id);
+    if let Err(error) = engine.read(&grey(320, 192), &mut None) {
+        for status in statuses.iter_mut().filter(|s| s.task.starts_with("ocr-")) {
+            status.state = ModelState::NotLoaded;
+            status.backend = None;
+            status.reason = Some(error.to_string());
+        }
+        return Err(error.to_string());
+    }
+    Ok(engine)
+}
+
+fn load_chat(zoo: &Path, statuses: &mut Vec<ModelStatus>) -> Part<ChatModel> {
+    let models = zoo_in(zoo).map_err(|e| e.to_string())?;
+    let newest = models.into_iter().rfind(|(m, _)| m.task == Task::Chat);
+    let (manifest, dir) = newest.ok_or_else(|| format!("no chat model under {}", zoo.display()))?;
+    // Verifies the weights' hash as well.
+    let loaded = LinearChatModel::load(&dir)
+        .map(|model| ChatModel::new(model, manifest.id()))
+        .map_err(|e| e.to_string());
+    statuses.push(status_of(
+        &manifest,
+        loaded.as_ref().map(|_| "linear").map_err(Clone::clone),
+    ));
+    loaded
+}
+
+fn grey(width: u32, height: u32) -> RgbImage {
+    RgbImage {
+        width,
+        height,
+        data: vec![127; (width * height * 3) as usize],
+    }
+}

@@ -1,0 +1,255 @@
+//! Segments and windows: demux once, judge frames and sound side by side, decide.
+
+use std::sync::Arc;
+
+use novastream_features::media::{CancelToken, MediaInfo, Notice, Window, read_segment};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{
+    ModerationError, Moderator,
+    collect::Collected,
+    report::{Clock, Subject},
+};
+use crate::{
+    backend::guarded,
+    category::Category,
+    history::StreamHistory,
+    policy::{NEUTRAL_STRICTNESS, Policy},
+    verdict::{Degraded, Evidence, EvidenceDetail, Kind, Modality, Timings, Verdict},
+};
+
+/// Where a segment or window belongs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SegmentContext {
+    /// The caller's name for the stream.
+    pub stream_id: Option<String>,
+    /// The segment's number in its stream.
+    pub sequence: Option<u64>,
+    /// Stream time of the first moment, in milliseconds; `None` keeps the media's own clock.
+    pub start_ms: Option<i64>,
+    /// 0 to 4; `None` is neutral.
+    pub strictness: Option<u8>,
+    /// Instead of the moderator's own policy.
+    #[serde(skip)]
+    pub policy: Option<Arc<Policy>>,
+}
+
+impl Moderator {
+    /// Judges one segment and advances the stream's history.
+    ///
+    /// # Errors
+    /// [`ModerationError::Media`]: nothing in the bytes could be read. Bytes that could be read in
+    /// part have a verdict with notices. The history is advanced only with a verdict.
+    pub fn segment(
+        &self,
+        bytes: Arc<[u8]>,
+        context: &SegmentContext,
+        history: &mut StreamHistory,
+        cancel: &CancelToken,
+    ) -> Result<Verdict, ModerationError> {
+        let mut clock = Clock::start();
+        let digest = Sha256::digest(&bytes);
+        let sampling = self
+            .limits
+            .sampling
+            .with_secret(&self.limits.secret, &digest);
+        let (info, window) = read_segment(bytes, &sampling, &self.limits.media, cancel)?;
+        let decode_ms = clock.lap();
+        if cancel.is_cancelled() {
+            return Err(ModerationError::Cancelled);
+        }
+        let subject = Subject::new(Kind::Segment, hex::encode(digest));
+        Ok(self.judge_window(subject, &window, &info, context, history, decode_ms, clock))
+    }
+
+    /// Judges one window of a live source and advances the stream's history.
+    pub fn window(
+        &self,
+        window: Window,
+        info: &MediaInfo,
+        context: &SegmentContext,
+        history: &mut StreamHistory,
+    ) -> Verdict {
+        let clock = Clock::start();
+        let mut hasher = Sha256::new();
+        for frame in &window.frames {
+            hasher.update(frame.timestamp_ms.to_le_bytes());
+            hasher.update(&frame.image.data);
+        }
+        for sample in window.audio.iter().flat_map(|a| &a.samples) {
+            hasher.update(sample.to_le_bytes());
+        }
+        let subject = Subject::new(Kind::Window, hex::encode(hasher.finalize()));
+        self.judge_window(subject, &window, info, context, history, 0.0, clock)
+    }
+
+    /// Reports a stretch of a stream that never arrived. Nobody saw it, so it is degraded and for
+    /// review; what was seen before it confirms nothing after it.
+    pub fn gap(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        reason: &str,
+        context: &SegmentContext,
+        history: &mut StreamHistory,
+    ) -> Verdict {
+        let clock = Clock::start();
+        history.forget();
+        let mut collected = Collected::new();
+        collected.degraded.push(Degraded::new("source", reason));
+        let named = format!("{:?} {start_ms} {end_ms} {reason}", context.stream_id);
+        let subject = Subject {
+            stream_id: context.stream_id.clone(),
+            sequence: context.sequence,
+            start_ms: Some(start_ms),
+            end_ms: Some(end_ms),
+            ..Subject::new(Kind::Gap, super::sha256_hex(named.as_bytes()))
+        };
+        let policy = context.policy.as_ref().unwrap_or(&self.policy);
+        let strictness = context.strictness.unwrap_or(NEUTRAL_STRICTNESS);
+        subject.verdict(
+            collected,
+            policy,
+            strictness,
+            None,
+            Timings::default(),
+            clock,
+        )
+    }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one private call that both public ones end in"
+    )]
+    fn judge_window(
+        &self,
+        subject: Subject,
+        window: &Window,
+        info: &MediaInfo,
+        context: &SegmentContext,
+        history: &mut StreamHistory,
+        decode_ms: f32,
+        clock: Clock,
+    ) -> Verdict {
+        let offset_ms = context.start_ms.map_or(0, |start| start - window.start_ms);
+        let mut timings = Timings {
+            decode_ms,
+            ..Timings::default()
+        };
+        let mut collected = Collected::new();
+        let mut audio_ms = 0.0;
+        std::thread::scope(|scope| {
+            let sound = scope.spawn(|| {
+                let clock = Clock::start();
+                let mut heard = Collected::new();
+                self.judge_sound(window, offset_ms, &mut heard);
+                (heard, clock.ms())
+            });
+            self.judge_frames(
+                &window.frames,
+                offset_ms,
+                &mut history.screen,
+                &mut collected,
+                &mut timings,
+            );
+            match sound.join() {
+                Ok((heard, ms)) => {
+                    collected.merge(heard);
+                    audio_ms = ms;
+                }
+                Err(_) => collected
+                    .degraded
+                    .push(Degraded::new("audio", "the thread panicked")),
+            }
+        });
+        timings.audio_ms = audio_ms;
+        collected.degraded.extend(unjudged(window, info));
+
+        let subject = Subject {
+            stream_id: context.stream_id.clone(),
+            sequence: context.sequence,
+            start_ms: Some(window.start_ms + offset_ms),
+            end_ms: Some(window.end_ms + offset_ms),
+            notices: window.notices.clone(),
+            media: Some(info.clone()),
+            ..subject
+        };
+        let policy = context.policy.as_ref().unwrap_or(&self.policy);
+        let strictness = context.strictness.unwrap_or(NEUTRAL_STRICTNESS);
+        subject.verdict(collected, policy, strictness, Some(history), timings, clock)
+    }
+
+    fn judge_sound(&self, window: &Window, offset_ms: i64, collected: &mut Collected) {
+        let Some(audio) = window.audio.as_ref().filter(|a| !a.samples.is_empty()) else {
+            return;
+        };
+        let model = match &self.sound {
+            Ok(model) => model,
+            Err(reason) => {
+                collected
+                    .degraded
+                    .push(Degraded::new("audio", reason.clone()));
+                return;
+            }
+        };
+        match guarded(|| model.score(audio)) {
+            Ok(scores) => {
+                for score in scores {
+                    let (start, end) = (score.start_ms + offset_ms, score.end_ms + offset_ms);
+                    let category = Category::DangerousSound;
+                    collected.observe(category, Modality::Audio, start, score.dangerous);
+                    if let Some((label, label_score)) = score.label {
+                        collected.evidence.push(Evidence {
+                            category,
+                            modality: Modality::Audio,
+                            start_ms: Some(start),
+                            end_ms: Some(end),
+                            score: score.dangerous,
+                            model: model.id.clone(),
+                            detail: Some(EvidenceDetail::Label {
+                                label,
+                                score: label_score,
+                            }),
+                        });
+                    }
+                }
+            }
+            Err(error) => collected
+                .degraded
+                .push(Degraded::new("audio", error.to_string())),
+        }
+    }
+}
+
+/// What the reader could not give us although it was there. A damaged or cut stretch of which
+/// something was decoded is what viewers saw as well, so it is a notice and no more.
+fn unjudged(window: &Window, info: &MediaInfo) -> Vec<Degraded> {
+    let lost = (info.video.is_some() && window.frames.is_empty())
+        || (info.audio.is_some() && window.audio.is_none());
+    window
+        .notices
+        .iter()
+        .filter_map(|notice| {
+            let reason = match notice {
+                Notice::FrameTooLarge { width, height } => {
+                    format!("frames of {width}x{height} were not decoded")
+                }
+                Notice::DurationLimit => "the rest is over the duration limit".to_owned(),
+                Notice::FrameLimit => "frames over the limit were not looked at".to_owned(),
+                Notice::Deadline => "reading took too long; the rest was left".to_owned(),
+                Notice::VideoUndecodable => "the video could not be decoded".to_owned(),
+                Notice::AudioUndecodable => "the sound could not be decoded".to_owned(),
+                Notice::TooManyStreams => "some streams were not looked at".to_owned(),
+                Notice::Truncated if lost => "the data ends early".to_owned(),
+                Notice::CorruptData { packets } if lost => format!("{packets} damaged packets"),
+                Notice::Truncated
+                | Notice::CorruptData { .. }
+                | Notice::Discontinuity { .. }
+                | Notice::NoVideo
+                | Notice::NoAudio => return None,
+            };
+            Some(Degraded::new("decode", reason))
+        })
+        .collect()
+}

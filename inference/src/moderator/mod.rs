@@ -1,0 +1,350 @@
+//! The moderator: content in, verdict out.
+
+mod collect;
+mod config;
+mod frames;
+mod load;
+mod media;
+mod report;
+
+use std::sync::Arc;
+
+use novastream_features::{
+    media::MediaError,
+    picture::{ImageError, ImageLimits, decode_image},
+};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use self::{
+    collect::Collected,
+    load::{Part, load_parts},
+    report::{Subject, sha256_hex},
+};
+pub use self::{
+    config::{LoadError, ModeratorConfig},
+    load::{ModelState, ModelStatus, ONNXRUNTIME_VARIABLE},
+    media::SegmentContext,
+};
+use crate::{
+    policy::{NEUTRAL_STRICTNESS, Policy},
+    sound::SoundModel,
+    text::{TermList, TextJudge},
+    verdict::{Degraded, Kind, Modality, Timings, Verdict},
+    vision::{Blocklist, NsfwModel, OcrEngine},
+};
+
+/// Longest text that is judged in full, in bytes.
+pub const MAX_TEXT_BYTES: usize = 64 * 1024;
+/// Earlier messages of the same sender that a short message is read together with.
+const MAX_PREVIOUS: usize = 8;
+/// Messages of at most this many words are read together with the ones before.
+const SHORT_WORDS: usize = 2;
+/// What reading together must add before it counts.
+const TOGETHER_GAIN: f32 = 0.2;
+
+/// One message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TextItem {
+    /// The caller's name for it.
+    pub id: String,
+    /// The message, UTF-8. Bytes over [`MAX_TEXT_BYTES`] are not judged and the verdict says so.
+    pub text: String,
+    /// Who wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// The channel, which becomes the verdict's `stream_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel_id: Option<String>,
+    /// The sender's messages before this one, oldest first; a word spelled out over several short
+    /// messages is read as one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous: Vec<String>,
+}
+
+/// How to judge one picture.
+#[derive(Clone, Debug, Default)]
+pub struct ImageOptions {
+    /// The caller's name for it.
+    pub item_id: Option<String>,
+    /// The stream it belongs to.
+    pub stream_id: Option<String>,
+    /// 0 to 4; `None` is neutral.
+    pub strictness: Option<u8>,
+    /// Instead of the moderator's own policy.
+    pub policy: Option<Arc<Policy>>,
+}
+
+/// Why an item has no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum ModerationError {
+    /// The media could not be read.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// The picture could not be read.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The caller gave up.
+    #[error("the call was cancelled")]
+    Cancelled,
+}
+
+impl ModerationError {
+    /// A stable identifier.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Media(e) => e.code(),
+            Self::Image(e) => e.code(),
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Runs every model that is present. Shared between threads; calls are synchronous, use the global
+/// rayon pool, and hold memory in proportion to their input only.
+pub struct Moderator {
+    policy: Arc<Policy>,
+    text: TextJudge,
+    nsfw: Part<NsfwModel>,
+    sound: Part<SoundModel>,
+    ocr: Part<OcrEngine>,
+    /// Why there is no chat model.
+    chat_missing: Option<String>,
+    blocklists: Vec<Blocklist>,
+    statuses: Vec<ModelStatus>,
+    limits: Limits,
+}
+
+/// The parts of the configuration that are used after loading.
+struct Limits {
+    media: novastream_features::media::MediaLimits,
+    image: ImageLimits,
+    sampling: novastream_features::media::Sampling,
+    secret: Vec<u8>,
+}
+
+impl std::fmt::Debug for Moderator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Moderator")
+            .field("policy", &self.policy.label())
+            .field("models", &self.statuses)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Moderator {
+    /// Loads whatever is present; see [`Moderator::models`] for what was not.
+    ///
+    /// # Errors
+    /// [`LoadError`]: a list cannot be read, or ONNX Runtime was demanded and does not load.
+    pub fn load(config: ModeratorConfig) -> Result<Self, LoadError> {
+        let blocklists = config
+            .blocklists
+            .iter()
+            .map(|p| Blocklist::load(p))
+            .collect::<Result<Vec<_>, _>>()?;
+        let normalizer = novastream_features::text::Normalizer::new();
+        let lists = config
+            .text_lists
+            .iter()
+            .map(|p| TermList::load(p, normalizer))
+            .collect::<Result<Vec<_>, _>>()?;
+        let parts = load_parts(&config)?;
+        let (chat, chat_missing) = match parts.chat {
+            Ok(chat) => (Some(chat), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        Ok(Self {
+            policy: Arc::new(config.policy),
+            text: TextJudge::new(lists, chat),
+            nsfw: parts.nsfw,
+            sound: parts.sound,
+            ocr: parts.ocr,
+            chat_missing,
+            blocklists,
+            statuses: parts.statuses,
+            limits: Limits {
+                media: config.media_limits,
+                image: config.image_limits,
+                sampling: config.sampling,
+                secret: config.sampling_secret,
+            },
+        })
+    }
+
+    /// Every model that this build knows and what became of it.
+    pub fn models(&self) -> &[ModelStatus] {
+        &self.statuses
+    }
+
+    /// The policy for calls that bring none.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Judges messages at neutral strictness, in order.
+    pub fn text(&self, items: &[TextItem], policy: Option<&Policy>) -> Vec<Verdict> {
+        self.text_with(items, policy, NEUTRAL_STRICTNESS)
+    }
+
+    /// Judges messages at a strictness of 0 to 4, in order.
+    pub fn text_with(
+        &self,
+        items: &[TextItem],
+        policy: Option<&Policy>,
+        strictness: u8,
+    ) -> Vec<Verdict> {
+        let policy = policy.unwrap_or(&self.policy);
+        // A message takes microseconds; smaller batches are not worth another thread.
+        items
+            .par_iter()
+            .with_min_len(64)
+            .map(|item| self.one_text(item, policy, strictness))
+            .collect()
+    }
+
+    fn one_text(&self, item: &TextItem, policy: &Policy, strictness: u8) -> Verdict {
+        let clock = report::Clock::start();
+        let mut collected = Collected::new();
+        let text = head(&item.text, MAX_TEXT_BYTES);
+        if text.len() < item.text.len() {
+            let reason = format!("only the first {} bytes were judged", text.len());
+            collected.degraded.push(Degraded::new("text", reason));
+        }
+        self.note_chat(&mut collected);
+        collected.evaluated.extend(self.text.evaluated());
+        match self.text.judge(text) {
+            Ok(mut scores) => {
+                if let Some(together) = self.together(item, text, &scores) {
+                    scores = together;
+                }
+                collected.add_text(Modality::Text, 0, scores);
+            }
+            Err(error) => collected
+                .degraded
+                .push(Degraded::new("text", error.to_string())),
+        }
+        let text_ms = clock.ms();
+        Subject {
+            item_id: Some(item.id.clone()),
+            stream_id: item.channel_id.clone(),
+            ..Subject::new(Kind::Text, sha256_hex(item.text.as_bytes()))
+        }
+        .verdict(
+            collected,
+            policy,
+            strictness,
+            None,
+            Timings {
+                text_ms,
+                ..Timings::default()
+            },
+            clock,
+        )
+    }
+
+    /// The scores of a short message read together with the sender's short messages before it,
+    /// where that says clearly more than the message and those before it say apart.
+    fn together(
+        &self,
+        item: &TextItem,
+        text: &str,
+        alone: &crate::text::TextScores,
+    ) -> Option<crate::text::TextScores> {
+        let short = |t: &str| t.len() <= 64 && t.split_whitespace().count() <= SHORT_WORDS;
+        if !short(text) {
+            return None;
+        }
+        let run: Vec<&str> = item
+            .previous
+            .iter()
+            .rev()
+            .take(MAX_PREVIOUS)
+            .map(String::as_str)
+            .take_while(|t| short(t))
+            .collect();
+        if run.is_empty() {
+            return None;
+        }
+        let before = run.iter().rev().copied().collect::<Vec<_>>().join(" ");
+        let earlier = self.text.judge(&before).ok()?;
+        let mut joined = self.text.judge(&format!("{before} {text}")).ok()?;
+        let mut gained = false;
+        for (category, score) in &mut joined.scores {
+            let apart =
+                |s: &crate::text::TextScores| s.scores.get(category).copied().unwrap_or(0.0);
+            if *score >= apart(alone).max(apart(&earlier)) + TOGETHER_GAIN {
+                gained = true;
+            } else {
+                *score = apart(alone);
+            }
+        }
+        // Places in the joined text mean nothing in this one.
+        for finding in &mut joined.findings {
+            finding.detail = None;
+        }
+        joined.findings.retain(|f| {
+            joined
+                .scores
+                .get(&f.category)
+                .is_some_and(|s| *s >= f.score)
+        });
+        gained.then_some(joined)
+    }
+
+    /// Judges one picture.
+    ///
+    /// # Errors
+    /// [`ModerationError::Image`].
+    pub fn image(&self, bytes: &[u8], options: &ImageOptions) -> Result<Verdict, ModerationError> {
+        let mut clock = report::Clock::start();
+        let image = decode_image(bytes, &self.limits.image)?;
+        let decode_ms = clock.lap();
+        let policy = options.policy.as_ref().unwrap_or(&self.policy);
+        let mut collected = Collected::new();
+        let mut timings = Timings {
+            decode_ms,
+            ..Timings::default()
+        };
+        let frame = novastream_features::media::Frame {
+            image,
+            timestamp_ms: 0,
+            keyframe: true,
+        };
+        self.judge_frames(
+            std::slice::from_ref(&frame),
+            0,
+            &mut None,
+            &mut collected,
+            &mut timings,
+        );
+        collected.forget_times();
+        let subject = Subject {
+            item_id: options.item_id.clone(),
+            stream_id: options.stream_id.clone(),
+            ..Subject::new(Kind::Image, sha256_hex(bytes))
+        };
+        let strictness = options.strictness.unwrap_or(NEUTRAL_STRICTNESS);
+        Ok(subject.verdict(collected, policy, strictness, None, timings, clock))
+    }
+
+    /// Says in `collected` that text was not judged in full.
+    fn note_chat(&self, collected: &mut Collected) {
+        if !self.text.has_model() {
+            let reason = self
+                .chat_missing
+                .clone()
+                .unwrap_or_else(|| "no chat model".to_owned());
+            collected.degraded.push(Degraded::new("text", reason));
+        }
+    }
+}
+
+/// The longest prefix of at most `bytes` bytes that ends between characters.
+fn head(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+#[cfg(test)]
+mod tests;

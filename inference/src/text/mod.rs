@@ -1,0 +1,204 @@
+//! What text is judged by: lists, rules and the linear model, in one pass.
+
+mod lists;
+mod rules;
+mod signals;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use novastream_features::text::{Normalized, Normalizer};
+
+pub(crate) use self::lists::TermList;
+pub use self::lists::TextListError;
+use crate::{
+    backend::{BackendError, guarded},
+    category::Category,
+    chat::ChatModel,
+    verdict::EvidenceDetail,
+};
+
+/// A reference to a minor; a short neutral list, for the conjunction with a sexual score only.
+const MINORS: [&str; 3] = ["underage", "minor", "minors"];
+/// A head's score from which it is worth showing as evidence.
+const TRACE: f32 = 0.2;
+
+/// One reason for a text's score.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Finding {
+    pub category: Category,
+    pub score: f32,
+    pub model: String,
+    pub detail: Option<EvidenceDetail>,
+}
+
+/// Everything there is to say about one text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct TextScores {
+    /// Every category that was looked for.
+    pub scores: BTreeMap<Category, f32>,
+    /// Reasons for scores above zero.
+    pub findings: Vec<Finding>,
+}
+
+impl TextScores {
+    fn add(&mut self, finding: Finding) {
+        let score = self.scores.entry(finding.category).or_default();
+        *score = score.max(finding.score);
+        self.findings.push(finding);
+    }
+}
+
+/// Lists, rules and the model, ready to run from many threads.
+pub(crate) struct TextJudge {
+    normalizer: Normalizer,
+    lists: Vec<TermList>,
+    model: Option<ChatModel>,
+}
+
+impl TextJudge {
+    pub(crate) fn new(lists: Vec<TermList>, model: Option<ChatModel>) -> Self {
+        Self {
+            normalizer: Normalizer::new(),
+            lists,
+            model,
+        }
+    }
+
+    /// Whether a model is loaded; without one a text is not judged in full.
+    pub(crate) fn has_model(&self) -> bool {
+        self.model.is_some()
+    }
+
+    /// The categories that are looked for.
+    pub(crate) fn evaluated(&self) -> BTreeSet<Category> {
+        let mut categories: BTreeSet<Category> =
+            self.lists.iter().flat_map(TermList::categories).collect();
+        categories.insert(Category::Scam);
+        if let Some(model) = &self.model {
+            categories.extend(model.categories());
+        }
+        if categories.contains(&Category::Sexual) {
+            categories.insert(Category::SexualMinors);
+        }
+        categories
+    }
+
+    /// Judges one text.
+    ///
+    /// # Errors
+    /// [`BackendError::Panicked`]: the code below failed on this text.
+    pub(crate) fn judge(&self, raw: &str) -> Result<TextScores, BackendError> {
+        guarded(|| Ok(self.judge_unguarded(raw)))
+    }
+
+    fn judge_unguarded(&self, raw: &str) -> TextScores {
+        let normalized = self.normalizer.normalize(raw);
+        let mut result = TextScores {
+            scores: self.evaluated().into_iter().map(|c| (c, 0.0)).collect(),
+            findings: Vec::new(),
+        };
+        for list in &self.lists {
+            for hit in list.find(raw, &normalized) {
+                result.add(Finding {
+                    category: hit.category,
+                    score: hit.score,
+                    model: list.model(),
+                    detail: Some(EvidenceDetail::TextSpan {
+                        start: hit.range.start,
+                        end: hit.range.end,
+                        form: hit.form,
+                        term: hit.term,
+                    }),
+                });
+            }
+        }
+        if let Some(hit) = rules::scam(raw, &normalized) {
+            result.add(Finding {
+                category: Category::Scam,
+                score: hit.score,
+                model: rules::VERSION.to_owned(),
+                detail: Some(EvidenceDetail::Rule {
+                    rule: hit.rule.to_owned(),
+                    start: hit.range.start,
+                    end: hit.range.end,
+                    signals: hit.signals.into_iter().map(str::to_owned).collect(),
+                }),
+            });
+        }
+        if let Some(model) = &self.model {
+            for (category, score) in model.score(raw, &normalized) {
+                let finding = Finding {
+                    category,
+                    score,
+                    model: model.id().to_owned(),
+                    detail: None,
+                };
+                if score >= TRACE {
+                    result.add(finding);
+                } else {
+                    let known = result.scores.entry(category).or_default();
+                    *known = known.max(score);
+                }
+            }
+        }
+        Self::minors(&normalized, &mut result);
+        result
+    }
+
+    /// `sexual/minors`: the sexual score, where the text refers to a minor as a word of its own.
+    fn minors(normalized: &Normalized, result: &mut TextScores) {
+        let Some(sexual) = result.scores.get(&Category::Sexual).copied() else {
+            return;
+        };
+        let refers = normalized
+            .text
+            .split(|c: char| !c.is_alphanumeric())
+            .any(|word| MINORS.iter().any(|m| m.eq_ignore_ascii_case(word)));
+        if refers {
+            result.add(Finding {
+                category: Category::SexualMinors,
+                score: sexual,
+                model: rules::VERSION.to_owned(),
+                detail: None,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge_with(list: &str) -> TextJudge {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("test.tsv");
+        std::fs::write(&path, list).unwrap();
+        let list = TermList::load(&path, Normalizer::new()).unwrap();
+        TextJudge::new(vec![list], None)
+    }
+
+    #[test]
+    fn without_a_model_only_lists_and_rules_are_scored() {
+        let judge = judge_with("harassment\t3\tidiot\n");
+        let wanted: BTreeSet<_> = [Category::Harassment, Category::Scam].into();
+        assert_eq!(judge.evaluated(), wanted);
+        let scores = judge.judge("you idiot").unwrap();
+        assert_eq!(scores.scores[&Category::Harassment], 0.85);
+        assert_eq!(scores.scores[&Category::Scam], 0.0);
+        assert_eq!(scores.findings.len(), 1);
+        assert_eq!(scores.findings[0].model, "list:test");
+    }
+
+    #[test]
+    fn a_minor_is_mentioned_only_together_with_a_sexual_score() {
+        let judge = judge_with("sexual\t3\tnude photos\n");
+        let both = judge.judge("nude photos of a minor").unwrap();
+        assert_eq!(both.scores[&Category::SexualMinors], 0.85);
+        let music = judge.judge("a sonata in a minor").unwrap();
+        assert_eq!(music.scores[&Category::SexualMinors], 0.0);
+        let alone = judge.judge("nude photos").unwrap();
+        assert_eq!(alone.scores[&Category::SexualMinors], 0.0);
+        let inside = judge.judge("nude photos, minority report").unwrap();
+        assert_eq!(inside.scores[&Category::SexualMinors], 0.0);
+    }
+}

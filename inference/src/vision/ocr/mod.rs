@@ -1,0 +1,225 @@
+//! Text on screen: find lines, read those that are new, remember the rest.
+
+mod crop;
+mod detect;
+mod geometry;
+mod recognise;
+
+use std::{cmp::Reverse, sync::Arc};
+
+use novastream_features::picture::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use self::{
+    detect::Detector,
+    geometry::RotatedRect,
+    recognise::{Recogniser, network_width},
+};
+use super::change::{Changes, Thumbnail};
+use crate::backend::{BackendError, Session};
+
+/// Lines read anew per frame, at most.
+const MAX_LINES: usize = 24;
+/// Columns of recogniser input per frame, at most; bounds the time as line lengths differ.
+const MAX_COLUMNS: usize = 6400;
+/// Readings below this confidence are not text.
+const CONFIDENT: f32 = 0.5;
+/// A line whose place did not change is read again after this many frames, so that nothing can
+/// creep in below the change threshold.
+const MAX_AGE: u8 = 15;
+/// Overlap (intersection over union) from which two boxes are the same line.
+const SAME: f32 = 0.6;
+
+/// One line on screen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ScreenLine {
+    /// As read; empty if what was found is no text.
+    pub text: String,
+    /// 0 to 1.
+    pub confidence: f32,
+    /// Left, top, right, bottom in pixels of the frame.
+    pub area: [u32; 4],
+    /// Frames since it was read.
+    age: u8,
+}
+
+/// What was on the last frame that was read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ScreenMemory {
+    thumbnail: Thumbnail,
+    size: [u32; 2],
+    lines: Vec<ScreenLine>,
+    unread: usize,
+}
+
+/// What is on a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Screen {
+    /// Lines with text, in reading order.
+    pub lines: Vec<ScreenLine>,
+    /// Lines that were found and left for the next frame.
+    pub unread: usize,
+}
+
+/// The detector and the recogniser.
+pub(crate) struct OcrEngine {
+    detector: Detector,
+    recogniser: Recogniser,
+    /// `name@version` of the recogniser, for evidence.
+    pub id: String,
+}
+
+/// A graph with the names of its one input and one output.
+pub(crate) struct Graph {
+    pub session: Arc<dyn Session>,
+    pub input: String,
+    pub output: String,
+}
+
+impl OcrEngine {
+    pub(crate) fn new(detect: Graph, recognise: Graph, dictionary: &str, id: String) -> Self {
+        Self {
+            detector: Detector::new(detect.session, detect.input, detect.output),
+            recogniser: Recogniser::new(
+                recognise.session,
+                recognise.input,
+                recognise.output,
+                dictionary,
+            ),
+            id,
+        }
+    }
+
+    /// Reads a frame. Lines whose place looks as it did on the remembered frame are not read
+    /// again, and if nothing changed at all nothing is run.
+    pub(crate) fn read(
+        &self,
+        image: &RgbImage,
+        memory: &mut Option<ScreenMemory>,
+    ) -> Result<Screen, BackendError> {
+        let size = [image.width, image.height];
+        let thumbnail = Thumbnail::of(image);
+        let earlier = memory.take().filter(|m| m.size == size);
+        let changes = thumbnail.changes(earlier.as_ref().map(|m| &m.thumbnail));
+        let mut known = earlier.as_ref().map_or_else(Vec::new, |m| m.lines.clone());
+        for line in &mut known {
+            line.age = line.age.saturating_add(1);
+        }
+
+        let fresh = known.iter().all(|l| l.age < MAX_AGE);
+        if let Some(mut earlier) = earlier.filter(|m| m.unread == 0 && fresh && !changes.any()) {
+            earlier.lines = known;
+            let screen = earlier.screen();
+            *memory = Some(earlier);
+            return Ok(screen);
+        }
+
+        let boxes = self.detector.detect(image)?;
+        let mut lines: Vec<Option<ScreenLine>> = boxes
+            .iter()
+            .map(|b| reusable(&known, &area(b, size), &changes, size))
+            .collect();
+        let chosen = choose(&boxes, &lines);
+        let unread = lines.iter().filter(|l| l.is_none()).count() - chosen.len();
+        let wanted: Vec<RotatedRect> = chosen.iter().map(|i| boxes[*i]).collect();
+        for (i, reading) in chosen
+            .into_iter()
+            .zip(self.recogniser.read(image, &wanted)?)
+        {
+            let sure = reading.confidence >= CONFIDENT;
+            lines[i] = Some(ScreenLine {
+                text: if sure { reading.text } else { String::new() },
+                confidence: reading.confidence,
+                area: area(&boxes[i], size),
+                age: 0,
+            });
+        }
+        let now = ScreenMemory {
+            thumbnail,
+            size,
+            lines: lines.into_iter().flatten().collect(),
+            unread,
+        };
+        let screen = now.screen();
+        *memory = Some(now);
+        Ok(screen)
+    }
+}
+
+impl ScreenMemory {
+    fn screen(&self) -> Screen {
+        let lines = self
+            .lines
+            .iter()
+            .filter(|l| !l.text.is_empty())
+            .cloned()
+            .collect();
+        Screen {
+            lines,
+            unread: self.unread,
+        }
+    }
+}
+
+/// Which unread boxes to read now: the biggest, within both budgets, in reading order.
+fn choose(boxes: &[RotatedRect], lines: &[Option<ScreenLine>]) -> Vec<usize> {
+    let mut open: Vec<usize> = (0..boxes.len()).filter(|i| lines[*i].is_none()).collect();
+    open.sort_by_key(|i| Reverse((boxes[*i].width * boxes[*i].height) as u64));
+    let mut columns = 0;
+    open.truncate(MAX_LINES);
+    open.retain(|i| {
+        columns += network_width(&boxes[*i]);
+        columns <= MAX_COLUMNS
+    });
+    open.sort_unstable();
+    open
+}
+
+/// The known line at `area`, if it is still there unchanged.
+fn reusable(
+    known: &[ScreenLine],
+    area: &[u32; 4],
+    changes: &Changes,
+    size: [u32; 2],
+) -> Option<ScreenLine> {
+    if changes.touch(*area, size[0], size[1]) {
+        return None;
+    }
+    known
+        .iter()
+        .find(|l| l.age < MAX_AGE && overlap(&l.area, area) > SAME)
+        .cloned()
+}
+
+/// The upright box around a turned one, inside the frame.
+fn area(rect: &RotatedRect, size: [u32; 2]) -> [u32; 4] {
+    let [left, top, right, bottom] = rect.bounds();
+    let within = |v: f32, limit: u32| v.round().clamp(0.0, limit as f32) as u32;
+    [
+        within(left, size[0]),
+        within(top, size[1]),
+        within(right, size[0]),
+        within(bottom, size[1]),
+    ]
+}
+
+/// Intersection over union.
+fn overlap(a: &[u32; 4], b: &[u32; 4]) -> f32 {
+    let extent =
+        |r: &[u32; 4]| u64::from(r[2].saturating_sub(r[0])) * u64::from(r[3].saturating_sub(r[1]));
+    let common = extent(&[
+        a[0].max(b[0]),
+        a[1].max(b[1]),
+        a[2].min(b[2]),
+        a[3].min(b[3]),
+    ]);
+    let union = extent(a) + extent(b) - common;
+    if union == 0 {
+        0.0
+    } else {
+        common as f32 / union as f32
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! The engine's logic on graphs that answer what the test wants.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use novastream_features::picture::{ImageLimits, decode_image};
+use novastream_models::{catalog::catalog_entry, onnx, store::ArtifactStore};
+
+use super::*;
+use crate::backend::{NamedTensor, OnnxRuntime};
+
+/// Marks one bar as text wherever the frame's middle row is bright, and counts its calls.
+#[derive(Default)]
+struct FakeDetector {
+    calls: AtomicUsize,
+    bars: usize,
+}
+
+impl Session for FakeDetector {
+    fn run(&self, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>, BackendError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let (h, w) = (inputs[0].tensor.shape[2], inputs[0].tensor.shape[3]);
+        let mut map = vec![0.0f32; h * w];
+        for bar in 0..self.bars {
+            for y in 0..5 {
+                let row = (bar * 12 + 4 + y) * w;
+                map[row + 100..row + 300].fill(0.9);
+            }
+        }
+        Ok(vec![NamedTensor::f32("map", vec![1, 1, h, w], map)?])
+    }
+
+    fn backend(&self) -> &'static str {
+        "fake"
+    }
+}
+
+/// Reads every line as "a", and counts its calls.
+#[derive(Default)]
+struct FakeRecogniser {
+    calls: AtomicUsize,
+}
+
+impl Session for FakeRecogniser {
+    fn run(&self, _: Vec<NamedTensor>) -> Result<Vec<NamedTensor>, BackendError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        Ok(vec![NamedTensor::f32(
+            "text",
+            vec![1, 1, 3],
+            vec![0.1, 0.8, 0.1],
+        )?])
+    }
+
+    fn backend(&self) -> &'static str {
+        "fake"
+    }
+}
+
+fn engine(bars: usize) -> (OcrEngine, Arc<FakeDetector>, Arc<FakeRecogniser>) {
+    let detector = Arc::new(FakeDetector {
+        bars,
+        ..FakeDetector::default()
+    });
+    let recogniser = Arc::new(FakeRecogniser::default());
+    let engine = OcrEngine::new(
+        Graph {
+            session: detector.clone(),
+            input: "x".into(),
+            output: "map".into(),
+        },
+        Graph {
+            session: recogniser.clone(),
+            input: "x".into(),
+            output: "text".into(),
+        },
+        "a",
+        "fake@1".into(),
+    );
+    (engine, detector, recogniser)
+}
+
+fn frame(value: u8) -> RgbImage {
+    RgbImage {
+        width: 736,
+        height: 416,
+        data: vec![value; 736 * 416 * 3],
+    }
+}
+
+#[test]
+fn an_unchanged_picture_is_read_once_and_again_when_it_is_old() {
+    let (engine, detector, recogniser) = engine(2);
+    let mut memory = None;
+    for _ in 0..usize::from(MAX_AGE) {
+        let screen = engine.read(&frame(10), &mut memory).unwrap();
+        assert_eq!(screen.lines.len(), 2);
+        assert_eq!(screen.lines[0].text, "a");
+    }
+    assert_eq!(detector.calls.load(Ordering::SeqCst), 1);
+    assert_eq!(recogniser.calls.load(Ordering::SeqCst), 2);
+    engine.read(&frame(10), &mut memory).unwrap();
+    assert_eq!(detector.calls.load(Ordering::SeqCst), 2);
+    assert_eq!(recogniser.calls.load(Ordering::SeqCst), 4);
+}
+
+#[test]
+fn a_change_elsewhere_keeps_what_was_read() {
+    let (engine, detector, recogniser) = engine(2);
+    let mut memory = None;
+    engine.read(&frame(10), &mut memory).unwrap();
+    let mut moved = frame(10);
+    let below = 300 * 736 * 3;
+    moved.data[below..].fill(200);
+    let screen = engine.read(&moved, &mut memory).unwrap();
+    assert_eq!(screen.lines.len(), 2);
+    assert_eq!(detector.calls.load(Ordering::SeqCst), 2);
+    assert_eq!(
+        recogniser.calls.load(Ordering::SeqCst),
+        2,
+        "both lines were known"
+    );
+    engine.read(&frame(200), &mut memory).unwrap();
+    assert_eq!(
+        recogniser.calls.load(Ordering::SeqCst),
+        4,
+        "their place changed"
+    );
+}
+
+#[test]
+fn lines_over_the_budget_wait_for_the_next_frame() {
+    let (engine, _, recogniser) = engine(30);
+    let mut memory = None;
+    let mut known = 0;
+    for _ in 0..30 {
+        let screen = engine.read(&frame(10), &mut memory).unwrap();
+        assert_eq!(screen.lines.len() + screen.unread, 30);
+        assert!(screen.lines.len() > known, "every frame reads more");
+        known = screen.lines.len();
+        if screen.unread == 0 {
+            break;
+        }
+    }
+    assert_eq!(known, 30);
+    assert_eq!(
+        recogniser.calls.load(Ordering::SeqCst),
+        30,
+        "each line once"
+    );
+}
+
+#[test]
+fn another_size_is_another_picture() {
+    let (engine, detector, _) = engine(1);
+    let mut memory = None;
+    engine.read(&frame(10), &mut memory).unwrap();
+    let small = RgbImage {
+        width: 368,
+        height: 208,
+        data: vec![10; 368 * 208 * 3],
+    };
+    engine.read(&small, &mut memory).unwrap();
+    assert_eq!(detector.calls.load(Ordering::SeqCst), 2);
+    let json = serde_json::to_string(&memory).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Option<ScreenMemory>>(&json).unwrap(),
+        memory
+    );
+}
+
+#[test]
+fn overlap_is_that_of_the_areas() {
+    assert_eq!(overlap(&[0, 0, 10, 10], &[0, 0, 10, 10]), 1.0);
+    assert_eq!(overlap(&[0, 0, 10, 10], &[5, 0, 15, 10]), 1.0 / 3.0);
+    assert_eq!(overlap(&[0, 0, 10, 10], &[20, 20, 30, 30]), 0.0);
+    assert_eq!(overlap(&[5, 5, 5, 5], &[5, 5, 5, 5]), 0.0);
+}
+
+/// The engine on pulled models, or `None` with a word about what is missing.
+fn real_engine() -> Option<OcrEngine> {
+    let store = ArtifactStore::from_env();
+    let read = |name: &str, file: &str| {
+        let manifest = catalog_entry(name)?;
+        store
+            .read(&manifest, file)
+            .map_err(|e| println!("skipped: {name} not present ({e})"))
+            .ok()
+    };
+    let library = store.file(&catalog_entry("onnxruntime")?, "libonnxruntime.so");
+    let runtime = library
+        .map_err(|e| println!("skipped: onnxruntime not present ({e})"))
+        .ok()
+        .and_then(|path| OnnxRuntime::load(&path).ok())?;
+    let (detect, recognise) = (
+        read("ppocr-v4-det", "model.onnx")?,
+        read("ppocr-v4-rec", "model.onnx")?,
+    );
+    let model = onnx::decode(&recognise).unwrap();
+    let graph = |bytes: &[u8], output: &str| Graph {
+        session: Arc::new(runtime.session(bytes, 2, 1).unwrap()),
+        input: "x".into(),
+        output: output.into(),
+    };
+    let dictionary = onnx::metadata(&model, "character").unwrap();
+    Some(OcrEngine::new(
+        graph(&detect, "sigmoid_0.tmp_0"),
+        graph(&recognise, "softmax_11.tmp_0"),
+        dictionary,
+        "real".into(),
+    ))
+}
+
+#[test]
+fn the_real_models_read_every_letter() {
+    let Some(engine) = real_engine() else { return };
+    let picture = include_bytes!("../../../tests/data/scam.jpg");
+    let image = decode_image(picture, &ImageLimits::default()).unwrap();
+    let screen = engine.read(&image, &mut None).unwrap();
+    let lines: Vec<String> = screen
+        .lines
+        .iter()
+        .map(|l| l.text.chars().filter(|c| !c.is_whitespace()).collect())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "FREEGIFTCARDS!",
+            "Send0.1BTCtodoubleyourcrypto",
+            "claimatfree-crypto-gift.example"
+        ]
+    );
+    assert!(screen.lines.iter().all(|l| l.confidence > 0.9));
+}
