@@ -1,0 +1,79 @@
+//! Everything a request handler can reach.
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
+
+use crate::config::Settings;
+use crate::histories::Histories;
+use crate::judge::Judge;
+use crate::lifecycle::Lifecycle;
+use crate::policies::Policies;
+use crate::pool::{ByteBudget, Pool};
+use crate::store::Store;
+use crate::watch::{Opener, Parts, StoreSink, WatchManager};
+
+/// The service's state; clones share it.
+#[derive(Clone)]
+pub struct App {
+    /// The configuration.
+    pub settings: Arc<Settings>,
+    /// The models.
+    pub judge: Arc<dyn Judge>,
+    /// The policies by name.
+    pub policies: Policies,
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Workers and their queue.
+    pub pool: Pool,
+    /// The bound on request bodies in memory.
+    pub budget: ByteBudget,
+    /// Temporal state of streams.
+    pub histories: Histories,
+    /// Live watches.
+    pub watches: WatchManager,
+    /// Starting, draining, stopping.
+    pub lifecycle: Lifecycle,
+    /// What `/metrics` shows.
+    pub metrics: PrometheusHandle,
+    /// Places for event streams.
+    pub sse_places: Arc<Semaphore>,
+}
+
+impl App {
+    /// Puts the parts together. Watches are not resumed yet.
+    pub fn new(
+        settings: Settings,
+        judge: Arc<dyn Judge>,
+        policies: Policies,
+        store: Arc<dyn Store>,
+        opener: Arc<dyn Opener>,
+        metrics: PrometheusHandle,
+    ) -> Self {
+        let pool = Pool::new(settings.workers(), settings.queue.waiting);
+        let histories = Histories::new(Arc::clone(&store));
+        let watches = WatchManager::new(Parts {
+            store: Arc::clone(&store),
+            sink: Arc::new(StoreSink::new(Arc::clone(&store), histories.clone())),
+            judge: Arc::clone(&judge),
+            pool: pool.clone(),
+            opener,
+            policies: policies.clone(),
+            settings: settings.watch.clone(),
+        });
+        Self {
+            budget: ByteBudget::new(settings.limits.in_flight_bytes),
+            sse_places: Arc::new(Semaphore::new(settings.sse.max_clients)),
+            settings: Arc::new(settings),
+            judge,
+            policies,
+            store,
+            pool,
+            histories,
+            watches,
+            lifecycle: Lifecycle::default(),
+            metrics,
+        }
+    }
+}

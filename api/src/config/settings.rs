@@ -1,0 +1,354 @@
+//! Every setting, its type and its default.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// How log lines are written to stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One readable line an event.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which engine runs the ONNX models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendChoice {
+    /// ONNX Runtime where its library can be loaded, Candle otherwise.
+    Auto,
+    /// ONNX Runtime only.
+    Onnx,
+    /// Candle only.
+    Candle,
+}
+
+/// The whole configuration of the service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Address and port of the HTTP server; port 0 lets the system choose one.
+    pub listen: SocketAddr,
+    /// Folder for everything the service writes; made when it is not there.
+    pub data_dir: PathBuf,
+    /// Policy file (TOML); the built-in policy when absent.
+    pub policy: Option<PathBuf>,
+    /// More policy files, which a request may name by their id.
+    pub policies: Vec<PathBuf>,
+    /// Media blocklists: files of `HASH,LABEL` lines.
+    pub blocklists: Vec<PathBuf>,
+    /// Text lists.
+    pub text_lists: Vec<PathBuf>,
+    /// Log output.
+    pub log: LogSettings,
+    /// Models and the engine that runs them.
+    pub models: ModelSettings,
+    /// Sizes and times that one request may take.
+    pub limits: LimitSettings,
+    /// The work queue in front of the models.
+    pub queue: QueueSettings,
+    /// The verdict store.
+    pub store: StoreSettings,
+    /// How long stored rows live.
+    pub retention: RetentionSettings,
+    /// Live URLs that the service pulls.
+    pub watch: WatchSettings,
+    /// Server-sent events.
+    pub sse: SseSettings,
+    /// How the service stops.
+    pub shutdown: ShutdownSettings,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// A `tracing` filter such as `info` or `novastream_api=debug,info`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+/// `[models]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSettings {
+    /// Folder of pulled models; `DATA_DIR/models` when absent.
+    pub dir: Option<PathBuf>,
+    /// Folder of the models that ship with NovaStream; found by itself when absent.
+    pub zoo: Option<PathBuf>,
+    /// ONNX Runtime's shared library; the pulled one when absent.
+    pub onnxruntime: Option<PathBuf>,
+    /// Which engine runs the ONNX models.
+    pub backend: BackendChoice,
+    /// Threads that one model run may use; 0 chooses by the machine.
+    pub threads: usize,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Largest segment body after decompression, bytes.
+    pub segment_bytes: usize,
+    /// Largest image body after decompression, bytes.
+    pub image_bytes: usize,
+    /// Largest JSON body after decompression, bytes.
+    pub text_bytes: usize,
+    /// Most items in one text request.
+    pub text_items: usize,
+    /// Bytes of request bodies held at once by all requests together.
+    pub in_flight_bytes: usize,
+    /// A request that took longer is answered 504, in milliseconds.
+    pub deadline_ms: u64,
+}
+
+/// `[queue]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueSettings {
+    /// Requests judged at the same time; 0 means one a processor.
+    pub workers: usize,
+    /// Requests that may wait; the next one is answered 429.
+    pub waiting: usize,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// SQLite file; `DATA_DIR/novastream.db` when absent.
+    pub path: Option<PathBuf>,
+    /// Connections for reading.
+    pub readers: u32,
+    /// Most writes that share one commit.
+    pub batch: usize,
+    /// Writes that may wait for the writer.
+    pub waiting: usize,
+}
+
+/// `[retention]`; 0 switches a rule off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// Most verdicts kept.
+    pub max_rows: u64,
+    /// Age at which a verdict goes, hours.
+    pub max_age_h: u64,
+    /// Age at which a verdict that waits for a person goes, hours.
+    pub review_max_age_h: u64,
+    /// Age at which an idempotency key is forgotten, hours.
+    pub idempotency_max_age_h: u64,
+    /// Age at which an unused stream history or a finished watch is forgotten, hours.
+    pub stream_max_age_h: u64,
+    /// Pause between two rounds of pruning, seconds.
+    pub interval_s: u64,
+}
+
+/// `[watch]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WatchSettings {
+    /// Most watches that run at once.
+    pub max: usize,
+    /// Windows that may wait for analysis before the oldest is shed.
+    pub queue_windows: usize,
+    /// Length of a window, milliseconds of stream time.
+    pub window_ms: u32,
+    /// Most time between two sampled frames, milliseconds.
+    pub frame_interval_ms: u32,
+    /// Time to connect and find the streams, milliseconds.
+    pub open_timeout_ms: u64,
+    /// Silence after which a source counts as stalled, milliseconds.
+    pub read_timeout_ms: u64,
+    /// How long a source that never gave data is tried, seconds.
+    pub start_timeout_s: u64,
+    /// How long a lost source is tried, seconds.
+    pub max_outage_s: u64,
+    /// How long after its clean end a live source may come back, seconds.
+    pub end_grace_s: u64,
+    /// First pause before a reconnect, milliseconds; it doubles from there.
+    pub backoff_min_ms: u64,
+    /// Longest pause before a reconnect, milliseconds.
+    pub backoff_max_ms: u64,
+    /// URL schemes that may be watched.
+    pub schemes: Vec<String>,
+    /// Allows `file:` URLs and plain paths.
+    pub allow_files: bool,
+    /// Allows hosts in private, loopback and link-local networks.
+    pub allow_private_hosts: bool,
+}
+
+/// `[sse]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SseSettings {
+    /// Pause between two keep-alive comments, seconds.
+    pub keep_alive_s: u64,
+    /// Most open event streams.
+    pub max_clients: usize,
+}
+
+/// `[shutdown]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShutdownSettings {
+    /// Time between `readyz` turning 503 and the last accepted connection, milliseconds.
+    pub drain_delay_ms: u64,
+    /// Time for requests in flight to finish, seconds.
+    pub grace_s: u64,
+}
+
+const MIB: usize = 1 << 20;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            data_dir: PathBuf::from(".novastream"),
+            policy: None,
+            policies: Vec::new(),
+            blocklists: Vec::new(),
+            text_lists: Vec::new(),
+            log: LogSettings::default(),
+            models: ModelSettings::default(),
+            limits: LimitSettings::default(),
+            queue: QueueSettings::default(),
+            store: StoreSettings::default(),
+            retention: RetentionSettings::default(),
+            watch: WatchSettings::default(),
+            sse: SseSettings::default(),
+            shutdown: ShutdownSettings::default(),
+        }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            filter: "info".into(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            zoo: None,
+            onnxruntime: None,
+            backend: BackendChoice::Auto,
+            threads: 0,
+        }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 * MIB,
+            image_bytes: 16 * MIB,
+            text_bytes: MIB,
+            text_items: 256,
+            in_flight_bytes: 512 * MIB,
+            deadline_ms: 30_000,
+        }
+    }
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            waiting: 64,
+        }
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            path: None,
+            readers: 4,
+            batch: 256,
+            waiting: 1024,
+        }
+    }
+}
+
+impl Default for RetentionSettings {
+    fn default() -> Self {
+        Self {
+            max_rows: 1_000_000,
+            max_age_h: 30 * 24,
+            review_max_age_h: 90 * 24,
+            idempotency_max_age_h: 24,
+            stream_max_age_h: 7 * 24,
+            interval_s: 60,
+        }
+    }
+}
+
+impl Default for WatchSettings {
+    fn default() -> Self {
+        Self {
+            max: 16,
+            queue_windows: 8,
+            window_ms: 2000,
+            frame_interval_ms: 2000,
+            open_timeout_ms: 10_000,
+            read_timeout_ms: 20_000,
+            start_timeout_s: 30,
+            max_outage_s: 300,
+            end_grace_s: 30,
+            backoff_min_ms: 500,
+            backoff_max_ms: 10_000,
+            schemes: ["http", "https", "rtmp", "rtmps", "srt"]
+                .map(String::from)
+                .to_vec(),
+            allow_files: false,
+            allow_private_hosts: true,
+        }
+    }
+}
+
+impl Default for SseSettings {
+    fn default() -> Self {
+        Self {
+            keep_alive_s: 15,
+            max_clients: 1024,
+        }
+    }
+}
+
+impl Default for ShutdownSettings {
+    fn default() -> Self {
+        Self {
+            drain_delay_ms: 0,
+            grace_s: 30,
+        }
+    }
+}
+
+impl Settings {
+    /// The SQLite file.
+    pub fn database(&self) -> PathBuf {
+        self.store
+            .path
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("novastream.db"))
+    }
+
+    /// Requests judged at the same time, 1 or more.
+    pub fn workers(&self) -> usize {
+        match self.queue.workers {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+            n => n,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Ranges of settings and their relations.
+
+use super::{ConfigError, Settings};
+
+/// Checks every value.
+///
+/// # Errors
+/// The first setting that is out of range.
+pub fn check(s: &Settings) -> Result<(), ConfigError> {
+    at_least_one("limits.segment_bytes", s.limits.segment_bytes)?;
+    at_least_one("limits.image_bytes", s.limits.image_bytes)?;
+    at_least_one("limits.text_bytes", s.limits.text_bytes)?;
+    at_least_one("limits.text_items", s.limits.text_items)?;
+    at_least_one("limits.deadline_ms", s.limits.deadline_ms as usize)?;
+    let largest = s
+        .limits
+        .segment_bytes
+        .max(s.limits.image_bytes)
+        .max(s.limits.text_bytes);
+    if s.limits.in_flight_bytes < largest {
+        return invalid(
+            "limits.in_flight_bytes",
+            format!(
+                "{} is less than the largest body, {largest}",
+                s.limits.in_flight_bytes
+            ),
+        );
+    }
+    // The byte budget is counted in KiB by a semaphore of 32-bit permits.
+    if s.limits.in_flight_bytes >> 10 > u32::MAX as usize {
+        return invalid("limits.in_flight_bytes", "it must be under 4 TiB".into());
+    }
+    range("queue.workers", s.queue.workers as u64, 0, 1024)?;
+    range("queue.waiting", s.queue.waiting as u64, 0, 1_000_000)?;
+    range("models.threads", s.models.threads as u64, 0, 1024)?;
+    range("store.readers", u64::from(s.store.readers), 1, 256)?;
+    range("store.batch", s.store.batch as u64, 1, 10_000)?;
+    range("store.waiting", s.store.waiting as u64, 1, 1_000_000)?;
+    range("retention.interval_s", s.retention.interval_s, 1, 86_400)?;
+    watch(s)?;
+    range("sse.keep_alive_s", s.sse.keep_alive_s, 1, 300)?;
+    range("sse.max_clients", s.sse.max_clients as u64, 1, 1_000_000)?;
+    range(
+        "shutdown.drain_delay_ms",
+        s.shutdown.drain_delay_ms,
+        0,
+        600_000,
+    )?;
+    range("shutdown.grace_s", s.shutdown.grace_s, 1, 3600)
+}
+
+fn watch(s: &Settings) -> Result<(), ConfigError> {
+    let w = &s.watch;
+    range("watch.max", w.max as u64, 1, 10_000)?;
+    range("watch.queue_windows", w.queue_windows as u64, 1, 1000)?;
+    range("watch.window_ms", u64::from(w.window_ms), 500, 60_000)?;
+    range(
+        "watch.frame_interval_ms",
+        u64::from(w.frame_interval_ms),
+        100,
+        60_000,
+    )?;
+    range("watch.open_timeout_ms", w.open_timeout_ms, 100, 600_000)?;
+    range("watch.read_timeout_ms", w.read_timeout_ms, 100, 600_000)?;
+    range("watch.max_outage_s", w.max_outage_s, 1, 86_400)?;
+    range("watch.start_timeout_s", w.start_timeout_s, 1, 86_400)?;
+    range("watch.end_grace_s", w.end_grace_s, 0, 86_400)?;
+    range("watch.backoff_min_ms", w.backoff_min_ms, 10, 60_000)?;
+    range(
+        "watch.backoff_max_ms",
+        w.backoff_max_ms,
+        w.backoff_min_ms,
+        600_000,
+    )?;
+    const KNOWN: [&str; 6] = ["http", "https", "rtmp", "rtmps", "srt", "file"];
+    match w.schemes.iter().find(|s| !KNOWN.contains(&s.as_str())) {
+        Some(scheme) => invalid(
+            "watch.schemes",
+            format!("`{scheme}` is not one of {}", KNOWN[..5].join(", ")),
+        ),
+        None if w.schemes.iter().any(|s| s == "file") => invalid(
+            "watch.schemes",
+            "`file` is allowed by watch.allow_files, not here".into(),
+        ),
+        None => Ok(()),
+    }
+}
+
+fn at_least_one(key: &'static str, value: usize) -> Result<(), ConfigError> {
+    if value == 0 {
+        invalid(key, "it must be 1 or more".into())
+    } else {
+        Ok(())
+    }
+}
+
+fn range(key: &'static str, value: u64, low: u64, high: u64) -> Result<(), ConfigError> {
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        invalid(key, format!("{value} is outside {low} to {high}"))
+    }
+}
+
+fn invalid(key: &'static str, problem: String) -> Result<(), ConfigError> {
+    Err(ConfigError::Invalid { key, problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_pass() {
+        check(&Settings::default()).unwrap();
+    }
+
+    #[test]
+    fn the_message_names_the_key_the_range_and_the_variable() {
+        let mut s = Settings::default();
+        s.watch.queue_windows = 0;
+        let e = check(&s).unwrap_err();
+        assert_eq!(e.code(), "config_invalid");
+        let text = e.to_string();
+        assert!(text.contains("watch.queue_windows"), "{text}");
+        assert!(text.contains("1 to 1000"), "{text}");
+        assert!(text.contains("NOVASTREAM__WATCH__QUEUE_WINDOWS"), "{text}");
+    }
+
+    #[test]
+    fn relations_hold() {
+        let mut s = Settings::default();
+        s.watch.backoff_max_ms = 20;
+        assert!(check(&s).is_err());
+        let mut s = Settings::default();
+        s.limits.in_flight_bytes = 10;
+        assert!(check(&s).is_err());
+        let mut s = Settings::default();
+        s.watch.schemes.push("file".into());
+        assert!(check(&s).unwrap_err().to_string().contains("allow_files"));
+        s.watch.schemes = vec!["gopher".into()];
+        assert!(check(&s).is_err());
+    }
+}

@@ -1,0 +1,194 @@
+//! Examples for the OpenAPI document. A test parses them as what they are examples of.
+
+use serde_json::{Value, json};
+
+/// Body of a text request.
+pub fn text_request() -> Value {
+    json!({
+        "items": [
+            {"id": "m-1", "text": "hello everyone", "user_id": "user-9", "channel_id": "channel-7"},
+            {"id": "m-2", "text": "you are an idiot", "channel_id": "channel-7",
+             "previous": ["hello everyone"]},
+        ],
+    })
+}
+
+fn categories(category: &str, score: f32, outcome: &str, severity: u8) -> Value {
+    json!({
+        category: {
+            "status": "scored", "score": score, "review": 0.5, "act": 0.8,
+            "severity": severity, "outcome": outcome,
+        },
+        "spoiler": {"status": "not_evaluated", "review": 0.5, "act": 0.8, "outcome": "none"},
+    })
+}
+
+fn verdict(seq: i64, kind: &str, more: Value) -> Value {
+    let mut verdict = json!({
+        "seq": seq,
+        "id": "0199f3a2-7a4e-7000-8000-000000000001",
+        "kind": kind,
+        "stream_id": "channel-7",
+        "action": "allow",
+        "review": false,
+        "categories": categories("toxicity", 0.02, "none", 0),
+        "evidence": [],
+        "policy": "default@1",
+        "timings": {
+            "decode_ms": 0.0, "frames_ms": 0.0, "ocr_ms": 0.0, "audio_ms": 0.0, "text_ms": 0.1,
+            "policy_ms": 0.0, "total_ms": 0.1,
+        },
+        "created_at": "2026-11-22T16:00:00.000Z",
+        "content_sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    });
+    if let (Some(verdict), Value::Object(more)) = (verdict.as_object_mut(), more) {
+        verdict.extend(more);
+    }
+    verdict
+}
+
+/// Answer to a text request.
+pub fn results() -> Value {
+    json!({"results": [
+        verdict(121, "text", json!({"item_id": "m-1"})),
+        verdict(122, "text", json!({
+            "item_id": "m-2",
+            "action": "hold",
+            "review": true,
+            "categories": categories("toxicity", 0.71, "review", 2),
+            "evidence": [{
+                "category": "toxicity", "modality": "text", "score": 0.71,
+                "model": "chat-linear@1.0.0",
+            }],
+        })),
+    ]})
+}
+
+/// Answer to a segment.
+pub fn segment_verdict() -> Value {
+    verdict(
+        123,
+        "segment",
+        json!({
+            "sequence": 42, "start_ms": 84_000, "end_ms": 86_000,
+            "action": "flag",
+            "review": true,
+            "categories": categories("scam", 0.9, "act", 3),
+            "evidence": [{
+                "category": "scam", "modality": "screen_text", "start_ms": 84_400, "end_ms": 84_400,
+                "score": 0.9, "model": "rules@1",
+            }],
+            "media": {
+                "container": "mpegts",
+                "video": {"codec": "h264", "width": 1280, "height": 720, "fps": 30.0},
+                "audio": {"codec": "aac", "sample_rate": 48_000, "channels": 2},
+            },
+        }),
+    )
+}
+
+/// Answer to an image.
+pub fn image_verdict() -> Value {
+    verdict(124, "image", json!({"item_id": "thumbnail-3"}))
+}
+
+/// A page of verdicts.
+pub fn page() -> Value {
+    json!({"verdicts": [segment_verdict()], "next_after": 123, "has_more": false})
+}
+
+/// Some events.
+pub fn events() -> Value {
+    json!(
+        "id: 123\nevent: verdict\ndata: {\"seq\":123,\"kind\":\"window\",…}\n\n\
+           event: watch\ndata: {\"id\":\"0199f3a2-…\",\"state\":\"ended\",…}\n\n"
+    )
+}
+
+/// Body of a watch request.
+pub fn watch_request() -> Value {
+    json!({"url": "https://media.example/live.m3u8", "stream_id": "channel-7"})
+}
+
+/// A watch that runs.
+pub fn watch() -> Value {
+    json!({
+        "id": "0199f3a2-7a4e-7000-8000-000000000000",
+        "stream_id": "channel-7",
+        "url": "https://media.example/live.m3u8",
+        "state": "running",
+        "created_at": "2026-11-22T16:00:00.000Z",
+        "updated_at": "2026-11-22T16:00:42.000Z",
+        "verdicts_after": 120,
+        "counts": {
+            "windows": 21, "notable": 2, "shed": 0, "repeated": 0, "gaps": 0, "outages": 0,
+        },
+        "last_latency_ms": 310.5,
+        "judged_ms": 42_000,
+    })
+}
+
+/// The same watch after its end.
+pub fn watch_stopped() -> Value {
+    let mut watch = watch();
+    watch["state"] = json!("stopped");
+    watch
+}
+
+/// A list of watches.
+pub fn watches() -> Value {
+    json!({"watches": [watch()]})
+}
+
+/// Models and their states.
+pub fn models() -> Value {
+    json!({"models": [
+        {"name": "chat-linear", "version": "1.0.0", "task": "chat", "state": "ready",
+         "backend": "linear"},
+        {"name": "yamnet", "version": "1", "task": "audio-events", "state": "not_loaded",
+         "reason": "not pulled: run `novastream models pull yamnet`"},
+    ]})
+}
+
+/// A problem.
+pub fn problem() -> Value {
+    json!({
+        "type": "urn:novastream:error:overloaded",
+        "title": "The work queue is full",
+        "status": 429,
+        "detail": "every worker is busy and no more requests may wait",
+        "instance": "/v1/moderate/text",
+        "code": "overloaded",
+        "hint": "Wait for Retry-After seconds, then try again with back-off.",
+        "request_id": "0199f3a2-7a4e-7000-8000-000000000002",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{Page, Results, VerdictRecord};
+    use super::super::text::TextRequest;
+    use super::super::watches::WatchRequest;
+    use super::*;
+    use crate::watch::Watch;
+
+    #[test]
+    fn examples_are_what_they_claim() {
+        let request: TextRequest = serde_json::from_value(text_request()).unwrap();
+        assert_eq!(request.items.len(), 2);
+        let results: Results = serde_json::from_value(results()).unwrap();
+        assert_eq!(results.results[1].seq, 122);
+        for one in [segment_verdict(), image_verdict()] {
+            serde_json::from_value::<VerdictRecord>(one).unwrap();
+        }
+        let page: Page = serde_json::from_value(page()).unwrap();
+        assert_eq!(
+            (page.verdicts.len(), page.next_after, page.has_more),
+            (1, 123, false)
+        );
+        serde_json::from_value::<WatchRequest>(watch_request()).unwrap();
+        for one in [watch(), watch_stopped()] {
+            serde_json::from_value::<Watch>(one).unwrap();
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The HTTP surface: routes, the layers around them, and the document that describes them.
+
+mod body;
+mod envelope;
+mod examples;
+mod image;
+mod ops;
+mod record;
+mod segment;
+mod sse;
+mod streams;
+mod text;
+mod watches;
+
+use axum::http::StatusCode;
+use axum::{Router, middleware};
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::decompression::RequestDecompressionLayer;
+use utoipa::OpenApi as _;
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+pub use envelope::{PROBLEM_JSON, Problem, REQUEST_ID};
+pub use record::{Page, Results, VerdictRecord};
+pub use segment::REPLAYED;
+
+use crate::app::App;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "NovaStream",
+        description = "Moderation of live streams and their chat. Errors are RFC 9457 problems \
+                       with a stable `code`; docs/errors.md explains each. Every answer carries \
+                       `x-request-id`; bodies may be gzip or zstd both ways.",
+    ),
+    tags(
+        (name = "moderation", description = "Judge content"),
+        (name = "watches", description = "Pull live URLs"),
+        (name = "verdicts", description = "Read what was decided"),
+        (name = "operations", description = "Run the service"),
+    ),
+    components(schemas(Problem)),
+)]
+struct Document;
+
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(text::moderate_text))
+        .routes(routes!(image::moderate_image))
+        .routes(routes!(segment::moderate_segment))
+        .routes(routes!(watches::create_watch, watches::list_watches))
+        .routes(routes!(watches::get_watch, watches::delete_watch))
+        .routes(routes!(streams::stream_verdicts))
+        .routes(routes!(streams::list_reviews))
+        .routes(routes!(ops::list_models))
+        .routes(routes!(ops::livez))
+        .routes(routes!(ops::readyz))
+        .routes(routes!(ops::metrics))
+}
+
+/// The OpenAPI document of the service.
+pub fn document() -> OpenApi {
+    with_problems(routes().split_for_parts().1)
+}
+
+/// Every route can answer with a problem; said once here instead of at each.
+fn with_problems(mut document: OpenApi) -> OpenApi {
+    let problem = || {
+        let content = Content::builder()
+            .schema(Some(Ref::from_schema_name("Problem")))
+            .example(Some(examples::problem()))
+            .build();
+        let response = ResponseBuilder::new()
+            .description("A problem; `code` says which, docs/errors.md explains it")
+            .content(PROBLEM_JSON, content)
+            .build();
+        RefOr::T(response)
+    };
+    for item in document.paths.paths.values_mut() {
+        let operations = [
+            &mut item.get,
+            &mut item.post,
+            &mut item.put,
+            &mut item.delete,
+            &mut item.patch,
+        ];
+        for operation in operations.into_iter().flatten() {
+            operation
+                .responses
+                .responses
+                .insert("default".to_owned(), problem());
+        }
+    }
+    document
+}
+
+/// The whole service as a router.
+pub fn router(app: App) -> Router {
+    let (router, document) = routes().split_for_parts();
+    let document = with_problems(document);
+    let layers = ServiceBuilder::new()
+        .layer(middleware::from_fn(envelope::wrap))
+        .layer(CompressionLayer::new())
+        .layer(CatchPanicLayer::custom(envelope::panicked))
+        .layer(RequestDecompressionLayer::new());
+    router
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        .layer(layers)
+        .with_state(app)
+}

@@ -1,0 +1,137 @@
+//! From settings to policies, models and sources.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use novastream_features::media::{Sampling, SourceOptions};
+use novastream_inference::{BackendChoice as Backend, Moderator, ModeratorConfig};
+use novastream_models::store::{ArtifactStore, zoo_dir};
+
+use crate::config::{BackendChoice, Settings};
+use crate::policies::Policies;
+use crate::watch::LibavOpener;
+
+/// The folder of pulled models: the setting, then `NOVASTREAM_MODELS`, then `DATA_DIR/models`.
+pub fn artifact_store(settings: &Settings) -> ArtifactStore {
+    let variable = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let root = settings
+        .models
+        .dir
+        .clone()
+        .or_else(|| variable("NOVASTREAM_MODELS"))
+        .unwrap_or_else(|| settings.data_dir.join("models"));
+    ArtifactStore::new(root, variable("NOVASTREAM_MIRROR"))
+}
+
+/// The policies that the settings name.
+///
+/// # Errors
+/// A file that is no policy.
+pub fn policies(settings: &Settings) -> anyhow::Result<Policies> {
+    Policies::load(settings.policy.as_ref(), &settings.policies).context("loading the policies")
+}
+
+/// Loads what is there; what is not is reported and left out.
+///
+/// # Errors
+/// A list that cannot be read, or an engine that was demanded and does not load.
+pub fn moderator(settings: &Settings, sampling_secret: Vec<u8>) -> anyhow::Result<Moderator> {
+    let mut config = ModeratorConfig::from_env().context("the built-in policy")?;
+    config.zoo = settings.models.zoo.clone().unwrap_or_else(zoo_dir);
+    config.store = artifact_store(settings);
+    config.policy = policies(settings)?.default_policy().as_ref().clone();
+    config.blocklists.clone_from(&settings.blocklists);
+    config.text_lists.clone_from(&settings.text_lists);
+    config.onnxruntime.clone_from(&settings.models.onnxruntime);
+    if settings.models.threads > 0 {
+        config.threads = settings.models.threads;
+    }
+    config.backend = match settings.models.backend {
+        BackendChoice::Auto => Backend::Auto,
+        BackendChoice::Onnx => Backend::Onnx,
+        BackendChoice::Candle => Backend::Candle,
+    };
+    config.sampling.interval_ms = settings.watch.frame_interval_ms;
+    config.sampling_secret = sampling_secret;
+    config.media_limits.deadline = config
+        .media_limits
+        .deadline
+        .min(Duration::from_millis(settings.limits.deadline_ms));
+    config.media_limits.max_bytes = config
+        .media_limits
+        .max_bytes
+        .max(settings.limits.segment_bytes);
+    config.image_limits.max_bytes = config
+        .image_limits
+        .max_bytes
+        .max(settings.limits.image_bytes);
+    let moderator = Moderator::load(config).context("loading the models and lists")?;
+    for model in moderator.models() {
+        let reason = model.reason.as_deref().unwrap_or_default();
+        tracing::info!(
+            name = model.name, version = model.version, state = ?model.state,
+            backend = model.backend.as_deref(), reason, "model",
+        );
+    }
+    Ok(moderator)
+}
+
+/// Opens what a watch is to see.
+pub fn opener(settings: &Settings, secret: Vec<u8>) -> LibavOpener {
+    let w = &settings.watch;
+    let options = SourceOptions {
+        window_ms: w.window_ms,
+        open_timeout: Duration::from_millis(w.open_timeout_ms),
+        read_timeout: Duration::from_millis(w.read_timeout_ms),
+        sampling: Sampling {
+            interval_ms: w.frame_interval_ms,
+            ..Sampling::default()
+        },
+        ..SourceOptions::default()
+    };
+    LibavOpener { options, secret }
+}
+
+/// The secret from which the places of extra frames are drawn. Kept in the data folder, so that the
+/// same segment is looked at in the same places after a restart.
+///
+/// # Errors
+/// The file cannot be read or made.
+pub fn sampling_secret(data_dir: &Path) -> anyhow::Result<Vec<u8>> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = data_dir.join("sampling.key");
+    match std::fs::read(&path) {
+        Ok(secret) if secret.len() >= 16 => return Ok(secret),
+        Ok(_) => tracing::warn!(path = %path.display(), "too short; making a new one"),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e).with_context(|| format!("reading {}", path.display())),
+    }
+    let secret: [u8; 32] = rand::random();
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).write(true).truncate(true).mode(0o600);
+    let mut file = options
+        .open(&path)
+        .with_context(|| format!("making {}", path.display()))?;
+    file.write_all(&secret)
+        .with_context(|| format!("writing {}", path.display()))?;
+    Ok(secret.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_stays_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = sampling_secret(dir.path()).unwrap();
+        assert_eq!(first.len(), 32);
+        assert_eq!(sampling_secret(dir.path()).unwrap(), first);
+    }
+}

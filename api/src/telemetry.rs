@@ -1,0 +1,192 @@
+//! Metrics and log output. Labels hold only values from fixed sets, never ids or URLs.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogFormat, LogSettings};
+
+/// Every metric's name.
+pub mod names {
+    /// Requests answered; labels `method`, `route`, `status`.
+    pub const HTTP_REQUESTS: &str = "novastream_http_requests_total";
+    /// Time to the answer's head; labels `method`, `route`.
+    pub const HTTP_SECONDS: &str = "novastream_http_request_duration_seconds";
+    /// Verdicts acknowledged; labels `kind`, `action`.
+    pub const VERDICTS: &str = "novastream_verdicts_total";
+    /// Verdicts that say something was not judged; label `kind`.
+    pub const DEGRADED: &str = "novastream_degraded_verdicts_total";
+    /// Time in one stage of judging; label `stage`.
+    pub const STAGE_SECONDS: &str = "novastream_stage_duration_seconds";
+    /// Requests that hold a place in the work queue, waiting or running.
+    pub const QUEUE_DEPTH: &str = "novastream_queue_depth";
+    /// Time from admission to a worker.
+    pub const QUEUE_SECONDS: &str = "novastream_queue_wait_seconds";
+    /// Requests refused because the queue was full.
+    pub const QUEUE_REFUSED: &str = "novastream_queue_refused_total";
+    /// Time of one commit.
+    pub const STORE_COMMIT_SECONDS: &str = "novastream_store_commit_duration_seconds";
+    /// Writes that shared one commit.
+    pub const STORE_BATCH_WRITES: &str = "novastream_store_batch_writes";
+    /// Rows deleted by the retention rules.
+    pub const STORE_PRUNED: &str = "novastream_store_pruned_rows_total";
+    /// Watches that run; label `state`.
+    pub const WATCHES: &str = "novastream_watches";
+    /// Windows of watches; label `outcome` is `judged`, `shed` or `repeated`.
+    pub const WATCH_WINDOWS: &str = "novastream_watch_windows_total";
+    /// Outages of watched sources.
+    pub const WATCH_OUTAGES: &str = "novastream_watch_outages_total";
+    /// From the arrival of a window's last packet to the commit of its verdict.
+    pub const WINDOW_LATENCY_SECONDS: &str = "novastream_window_latency_seconds";
+    /// Open event streams.
+    pub const SSE_CLIENTS: &str = "novastream_sse_clients";
+}
+
+const SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+const WRITES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0];
+
+/// The process's metrics, installed at the first call.
+///
+/// # Errors
+/// Another recorder was installed before.
+pub fn metrics() -> anyhow::Result<PrometheusHandle> {
+    static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
+    let installed = HANDLE.get_or_init(|| {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
+            .and_then(|b| b.set_buckets_for_metric(Matcher::Suffix("_writes".into()), WRITES))
+            .map_err(|e| e.to_string())?
+            .build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder).map_err(|e| e.to_string())?;
+        describe();
+        Ok(handle)
+    });
+    installed.clone().map_err(anyhow::Error::msg)
+}
+
+/// Drains the histograms now and then: without it they grow until the next scrape.
+pub async fn upkeep(handle: PrometheusHandle) {
+    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tick.tick().await;
+        handle.run_upkeep();
+    }
+}
+
+fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!(names::HTTP_REQUESTS, "Requests answered");
+    describe_histogram!(names::HTTP_SECONDS, "Time to the head of the answer");
+    describe_counter!(names::VERDICTS, "Verdicts acknowledged");
+    describe_counter!(
+        names::DEGRADED,
+        "Verdicts that say something was not judged"
+    );
+    describe_histogram!(names::STAGE_SECONDS, "Time in one stage of judging");
+    describe_gauge!(
+        names::QUEUE_DEPTH,
+        "Requests in the work queue, waiting or running"
+    );
+    describe_histogram!(names::QUEUE_SECONDS, "Time from admission to a worker");
+    describe_counter!(
+        names::QUEUE_REFUSED,
+        "Requests refused because the queue was full"
+    );
+    describe_histogram!(names::STORE_COMMIT_SECONDS, "Time of one commit");
+    describe_histogram!(names::STORE_BATCH_WRITES, "Writes that shared one commit");
+    describe_counter!(names::STORE_PRUNED, "Rows deleted by the retention rules");
+    describe_gauge!(names::WATCHES, "Watches that run");
+    describe_counter!(names::WATCH_WINDOWS, "Windows of watches");
+    describe_counter!(names::WATCH_OUTAGES, "Outages of watched sources");
+    describe_histogram!(
+        names::WINDOW_LATENCY_SECONDS,
+        "From a window's arrival to its commit"
+    );
+    describe_gauge!(names::SSE_CLIENTS, "Open event streams");
+}
+
+/// Adds to a gauge for as long as it lives.
+#[derive(Debug)]
+pub struct Count(&'static str);
+
+impl Count {
+    /// One more.
+    pub fn up(name: &'static str) -> Self {
+        metrics::gauge!(name).increment(1.0);
+        Self(name)
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        metrics::gauge!(self.0).decrement(1.0);
+    }
+}
+
+/// Counts one watch under its present state.
+#[derive(Debug)]
+pub struct StateGauge(&'static str);
+
+impl StateGauge {
+    /// One more in `state`.
+    pub fn new(state: &'static str) -> Self {
+        metrics::gauge!(names::WATCHES, "state" => state).increment(1.0);
+        Self(state)
+    }
+
+    /// The watch is in `state` now.
+    pub fn change(&mut self, state: &'static str) {
+        if state != self.0 {
+            *self = Self::new(state);
+        }
+    }
+}
+
+impl Drop for StateGauge {
+    fn drop(&mut self) {
+        metrics::gauge!(names::WATCHES, "state" => self.0).decrement(1.0);
+    }
+}
+
+/// Sends log lines to stderr. A second call does nothing.
+///
+/// # Errors
+/// A filter that cannot be parsed.
+pub fn logging(settings: &LogSettings) -> anyhow::Result<()> {
+    let default = LogSettings::default();
+    let from_env = std::env::var("RUST_LOG").ok().filter(|v| !v.is_empty());
+    let filter = match from_env {
+        Some(filter) if settings.filter == default.filter => filter,
+        _ => settings.filter.clone(),
+    };
+    let filter = EnvFilter::try_new(&filter)
+        .map_err(|e| anyhow::anyhow!("the log filter `{filter}` is wrong: {e}"))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A second subscriber is refused; the first one stays, which is what a test run wants.
+    let _ = match settings.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histograms_have_buckets() {
+        let handle = metrics().unwrap();
+        metrics::histogram!(names::HTTP_SECONDS, "method" => "GET", "route" => "/t").record(0.02);
+        let text = handle.render();
+        let bucket = "novastream_http_request_duration_seconds_bucket{method=\"GET\",route=\"/t\",le=\"0.025\"} 1";
+        assert!(text.contains(bucket), "{text}");
+    }
+}
