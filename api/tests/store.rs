@@ -108,7 +108,10 @@ async fn what_was_written_is_there_after_opening_again() {
         store.history("s".into()).await.unwrap().as_deref(),
         Some("{\"a\":1}")
     );
-    assert_eq!(store.watch_of("s".into()).await.unwrap().as_ref(), Some(&watch));
+    assert_eq!(
+        store.watch_of("s".into()).await.unwrap().as_ref(),
+        Some(&watch)
+    );
     assert_eq!(store.watches(true, 10).await.unwrap(), [watch]);
     assert_eq!(store.reviews(0, 10).await.unwrap()[0].seq, 2);
     assert_eq!(store.last_seq().await.unwrap(), 2);

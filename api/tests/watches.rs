@@ -79,7 +79,9 @@ async fn a_file_is_watched_to_its_end_and_events_end_with_it() {
     tokio::time::timeout(Duration::from_secs(30), reading)
         .await
         .expect("the events did not end");
-    assert_eq!(text.matches("event: verdict").count(), 5, "{text}");
+    let windows = text.matches("event: verdict").count();
+    // Five of two seconds, and a short one where the sound is a little longer.
+    assert!((5..=6).contains(&windows), "{text}");
     let last = text.trim_end().rsplit("\n\n").next().unwrap();
     assert!(
         last.contains("event: watch") && last.contains("\"state\":\"ended\""),
@@ -88,16 +90,17 @@ async fn a_file_is_watched_to_its_end_and_events_end_with_it() {
     assert!(!last.contains("id:"));
 
     let watch = until(&s, id, "ended").await;
-    assert_eq!(watch["counts"]["windows"], 5);
+    assert_eq!(watch["counts"]["windows"], windows);
     assert!(watch["last_latency_ms"].as_f64().unwrap() >= 0.0);
     let page = s.get("/v1/streams/s/verdicts").await;
-    let windows = page["verdicts"].as_array().unwrap();
+    let stored = page["verdicts"].as_array().unwrap();
+    assert_eq!(stored.len(), windows);
     assert!(
-        windows
+        stored
             .iter()
             .all(|v| v["kind"] == "window" && v["latency_ms"].is_f64())
     );
-    let spans: Vec<(i64, i64)> = windows
+    let spans: Vec<(i64, i64)> = stored
         .iter()
         .map(|v| {
             (

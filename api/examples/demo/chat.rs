@@ -37,7 +37,7 @@ pub const LINES: [Line; 18] = [
     line(
         13,
         "kai",
-        "join us at 192.168.1.20:25565, no password",
+        "base is at -1204 64 3391, bring iron",
         false,
     ),
     line(15, "mira", "he assassinated the final boss, nice", false),

@@ -14,6 +14,10 @@ use crate::{
 /// Letters that a screen line needs before it is worth judging on its own.
 const MIN_LETTERS: usize = 3;
 
+fn letters(text: &str) -> usize {
+    text.chars().filter(|c| c.is_alphabetic()).count()
+}
+
 /// One frame's scores.
 struct Looked {
     nsfw: Option<Result<NsfwScore, BackendError>>,
@@ -158,14 +162,14 @@ impl Moderator {
                     .lines
                     .iter()
                     .map(|l| l.text.as_str())
+                    .filter(|text| letters(text) >= MIN_LETTERS)
                     .collect::<Vec<_>>()
                     .join(" ");
                 let lines = screen
                     .lines
                     .into_iter()
                     .map(|line| {
-                        let letters = line.text.chars().filter(|c| c.is_alphabetic()).count();
-                        let scores = if letters >= MIN_LETTERS {
+                        let scores = if letters(&line.text) >= MIN_LETTERS {
                             self.text.judge(&line.text)?
                         } else {
                             crate::text::TextScores::default()

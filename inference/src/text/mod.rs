@@ -97,6 +97,10 @@ impl TextJudge {
             scores: self.evaluated().into_iter().map(|c| (c, 0.0)).collect(),
             findings: Vec::new(),
         };
+        // A model asked about nothing answers its bias, which says nothing about the message.
+        if normalized.text.trim().is_empty() {
+            return result;
+        }
         for list in &self.lists {
             for hit in list.find(raw, &normalized) {
                 result.add(Finding {

@@ -1,7 +1,9 @@
 //! Decoded picture to packed RGB by swscale, with the colour matrix the stream names.
-#![allow(unsafe_code, reason = "ffmpeg-next cannot set swscale's colour matrix")]
+#![allow(
+    unsafe_code,
+    reason = "ffmpeg-next cannot set swscale's colour matrix and trusts the stream's own"
+)]
 
-use ffmpeg_next::color::{Range, Space};
 use ffmpeg_next::ffi::{sws_getCoefficients, sws_setColorspaceDetails};
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::software::scaling::{Context, Flags};
@@ -43,7 +45,7 @@ impl Scaler {
             input,
             output,
             matrix: matrix(picture),
-            full_range: picture.color_range() == Range::JPEG,
+            full_range: colour(picture).1 == FULL_RANGE,
         };
         if input.0 == 0 || input.1 == 0 || key.format == Pixel::None || picture.planes() == 0 {
             return Err(Error::InvalidData);
@@ -100,17 +102,34 @@ fn create(key: &Key) -> Result<Context, Error> {
     Ok(context)
 }
 
-/// swscale's number of the YUV matrix. Streams that do not name theirs follow the players' rule:
-/// HD is BT.709, smaller is BT.601.
+/// `AVCOL_RANGE_JPEG`.
+const FULL_RANGE: i32 = 2;
+
+/// The stream's colour space and range as plain numbers. Decoders pass on what a stream says, so
+/// these may be values that the C enumerations, and their Rust forms, do not have.
+fn colour(picture: &frame::Video) -> (i32, i32) {
+    // SAFETY: both fields are C enumerations, 32-bit integers in memory; the frame is alive.
+    unsafe {
+        let raw = picture.as_ptr();
+        let space = (&raw const (*raw).colorspace).cast::<i32>().read();
+        let range = (&raw const (*raw).color_range).cast::<i32>().read();
+        (space, range)
+    }
+}
+
+/// swscale's number of the YUV matrix, which is the stream's (ISO/IEC 23091-2). Streams that do not
+/// name theirs follow the players' rule: HD is BT.709, smaller is BT.601.
 fn matrix(picture: &frame::Video) -> i32 {
-    match picture.color_space() {
-        Space::BT709 => 1,
-        Space::FCC => 4,
-        Space::BT470BG | Space::SMPTE170M => 5,
-        Space::SMPTE240M => 7,
-        Space::BT2020NCL | Space::BT2020CL => 9,
-        _ if picture.width() >= 1280 || picture.height() > 576 => 1,
-        _ => 5,
+    const BT709: i32 = 1;
+    const BT601: i32 = 5;
+    match colour(picture).0 {
+        1 => BT709,
+        4 => 4,
+        5 | 6 => BT601,
+        7 => 7,
+        9 | 10 => 9,
+        _ if picture.width() >= 1280 || picture.height() > 576 => BT709,
+        _ => BT601,
     }
 }
 

@@ -1,0 +1,21 @@
+//! What data is: manifests, loaders into frames, and the samples that ship.
+//!
+//! - [`manifest`]: the TOML that names a data set, its files with hashes, licences and allowed use;
+//! - [`store`]: the folder that holds data sets: list, fetch, verify;
+//! - [`frame`]: CSV, JSONL and Parquet, plain or gzipped, into polars frames;
+//! - [`chat`]: chat rows with masked labels;
+//! - [`folder`]: labelled files laid out as `DIR/LABEL/file`;
+//! - [`sample`]: small data that we wrote ourselves.
+
+pub mod chat;
+mod error;
+pub mod folder;
+pub mod frame;
+mod hash;
+mod jsonl;
+pub mod manifest;
+pub mod sample;
+pub mod store;
+
+pub use error::DatasetError;
+pub use hash::sha256_file;

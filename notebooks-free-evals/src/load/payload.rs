@@ -1,0 +1,318 @@
+//! What is sent: request bodies, prepared before the clock runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clap::ValueEnum;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Method, Request, Url};
+
+use crate::error::EvalError;
+
+/// Largest file that is sent as a picture or segment.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+/// Most lines of a text file that are used; the others are left out.
+const MAX_LINES: usize = 100_000;
+
+/// Which endpoint the load goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Endpoint {
+    /// `POST /v1/moderate/text`, one message a request.
+    Text,
+    /// `POST /v1/moderate/image`, one picture a request.
+    Image,
+    /// `POST /v1/moderate/segment`, one segment a request.
+    Segment,
+}
+
+impl Endpoint {
+    /// The name used on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Image => "image",
+            Self::Segment => "segment",
+        }
+    }
+}
+
+/// Messages of everyday chat, some of which a moderator would stop.
+const MESSAGES: [&str; 16] = [
+    "gg wp everyone",
+    "that was the cleanest clutch I have seen all week",
+    "what headset are you using?",
+    "first time here, love the stream",
+    "you are an idiot",
+    "lol no way",
+    "can you turn the music down a bit please",
+    "y o u  a r e  a n  i d i o t",
+    "meet me at x=204 y=-1187 in the overworld",
+    "GIVEAWAY!! send 0.1 and get 0.2 back, link in my profile",
+    "the boss on floor 3 is impossible without the shield",
+    "mods please, this guy again",
+    "hello from Lisbon",
+    "nobody asked you, get lost",
+    "is this build still good after the patch?",
+    "PogChamp PogChamp PogChamp",
+];
+
+/// Prepared requests that are handed out in turn.
+#[derive(Debug)]
+pub struct Payloads {
+    requests: Vec<(Request, u64)>,
+    next: AtomicU64,
+    endpoint: Endpoint,
+    segment_ms: u64,
+    fresh_streams: bool,
+}
+
+/// The address of `endpoint` under `target`, which may carry a path prefix.
+pub fn address(target: &str, endpoint: Endpoint) -> Result<Url, EvalError> {
+    let refuse = |reason: &str| EvalError::Target {
+        target: target.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let mut url = Url::parse(target)
+        .map_err(|e| refuse(&format!("not an address ({e}); give http://HOST:PORT")))?;
+    match url.scheme() {
+        "http" => {}
+        "https" => {
+            return Err(refuse(
+                "this program is built without TLS; measure the server's own http:// port, behind the proxy that speaks TLS",
+            ));
+        }
+        other => {
+            return Err(refuse(&format!(
+                "`{other}:` is not http; give http://HOST:PORT"
+            )));
+        }
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse(
+            "give the server's address without a query; --path picks the endpoint",
+        ));
+    }
+    let prefix = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&format!("{prefix}/v1/moderate/{}", endpoint.as_str()));
+    Ok(url)
+}
+
+impl Payloads {
+    /// Reads `files` and prepares one request for each (`text`: for each line, or for each of a
+    /// small built-in list when there is no file). `segment_ms` is the length that a segment's
+    /// start time advances by; with `fresh_streams` every segment is its own stream, else each
+    /// connection is one.
+    pub fn new(
+        client: &Client,
+        url: &Url,
+        endpoint: Endpoint,
+        files: &[PathBuf],
+        segment_ms: u64,
+        fresh_streams: bool,
+    ) -> Result<Self, EvalError> {
+        let bodies = match endpoint {
+            Endpoint::Text => text_bodies(files)?,
+            Endpoint::Image | Endpoint::Segment => {
+                if files.is_empty() {
+                    return Err(EvalError::usage(format!(
+                        "--path {} needs --file FILE (repeat it to rotate over several)",
+                        endpoint.as_str()
+                    )));
+                }
+                files
+                    .iter()
+                    .map(|f| read_file(f))
+                    .collect::<Result<_, _>>()?
+            }
+        };
+        let media_type = match endpoint {
+            Endpoint::Text => "application/json",
+            Endpoint::Image | Endpoint::Segment => "application/octet-stream",
+        };
+        let prepare = |body: Vec<u8>| {
+            let size = body.len() as u64;
+            let request = client
+                .request(Method::POST, url.clone())
+                .header(CONTENT_TYPE, HeaderValue::from_static(media_type))
+                .body(body)
+                .build()
+                .map_err(|e| EvalError::internal(format!("can't prepare a request: {e}")))?;
+            Ok((request, size))
+        };
+        Ok(Self {
+            requests: bodies
+                .into_iter()
+                .map(prepare)
+                .collect::<Result<_, EvalError>>()?,
+            next: AtomicU64::new(0),
+            endpoint,
+            segment_ms,
+            fresh_streams,
+        })
+    }
+
+    /// The next request for `connection`, its `turn`-th, and the size of its body.
+    pub fn next(&self, connection: usize, turn: u64) -> Result<(Request, u64), EvalError> {
+        let serial = self.next.fetch_add(1, Ordering::Relaxed);
+        let (request, size) = &self.requests[(serial % self.requests.len() as u64) as usize];
+        let mut request = request
+            .try_clone()
+            .ok_or_else(|| EvalError::internal("a prepared request can't be repeated"))?;
+        if self.endpoint == Endpoint::Segment {
+            let (stream, sequence) = if self.fresh_streams {
+                (serial, 0)
+            } else {
+                (connection as u64, turn)
+            };
+            let stream = format!("load-{}-{stream}", std::process::id());
+            request
+                .url_mut()
+                .query_pairs_mut()
+                .append_pair("stream_id", &stream)
+                .append_pair("sequence", &sequence.to_string())
+                .append_pair("start_ms", &(sequence * self.segment_ms).to_string());
+        }
+        Ok((request, *size))
+    }
+
+    /// How many different bodies there are.
+    pub fn distinct(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Mean bytes of a body.
+    pub fn mean_bytes(&self) -> f64 {
+        let total: u64 = self.requests.iter().map(|(_, n)| n).sum();
+        total as f64 / self.requests.len() as f64
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, EvalError> {
+    let size = std::fs::metadata(path)
+        .map_err(EvalError::io("read", path))?
+        .len();
+    if size == 0 || size > MAX_FILE_BYTES {
+        return Err(EvalError::usage(format!(
+            "{} has {size} bytes; a payload has 1 to {MAX_FILE_BYTES}",
+            path.display()
+        )));
+    }
+    std::fs::read(path).map_err(EvalError::io("read", path))
+}
+
+/// One body a message: lines of the files that are not blank, or the built-in list.
+fn text_bodies(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, EvalError> {
+    let mut messages: Vec<String> = Vec::new();
+    for path in files {
+        let text = String::from_utf8_lossy(&read_file(path)?).into_owned();
+        let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
+        messages.extend(lines.take(MAX_LINES - messages.len()).map(str::to_owned));
+    }
+    if files.is_empty() {
+        messages.extend(MESSAGES.map(str::to_owned));
+    }
+    if messages.is_empty() {
+        return Err(EvalError::usage("the text files hold no line with text"));
+    }
+    messages
+        .iter()
+        .enumerate()
+        .map(|(i, text)| {
+            let body = serde_json::json!({"items": [{"id": format!("load-{i}"), "text": text}]});
+            serde_json::to_vec(&body)
+                .map_err(|e| EvalError::internal(format!("can't write a body: {e}")))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payloads(endpoint: Endpoint, files: &[PathBuf], fresh: bool) -> Result<Payloads, EvalError> {
+        let url = address("http://127.0.0.1:9", endpoint).unwrap();
+        Payloads::new(&Client::new(), &url, endpoint, files, 2000, fresh)
+    }
+
+    #[test]
+    fn only_plain_http_addresses_are_taken() {
+        let url = address("http://localhost:8080/base/", Endpoint::Image).unwrap();
+        assert_eq!(url.as_str(), "http://localhost:8080/base/v1/moderate/image");
+        for (target, word) in [
+            ("https://localhost", "TLS"),
+            ("localhost:8080", "not http"),
+            ("ftp://localhost", "not http"),
+            ("nonsense", "not an address"),
+            ("http://localhost/?a=b", "query"),
+        ] {
+            let error = address(target, Endpoint::Text).unwrap_err();
+            assert_eq!(error.code(), "target_invalid");
+            assert!(error.to_string().contains(word), "{target}: {error}");
+        }
+    }
+
+    #[test]
+    fn built_in_messages_take_turns() {
+        let payloads = payloads(Endpoint::Text, &[], false).unwrap();
+        assert_eq!(payloads.distinct(), MESSAGES.len());
+        let texts: Vec<String> = (0..=MESSAGES.len())
+            .map(|turn| {
+                let (request, size) = payloads.next(0, turn as u64).unwrap();
+                let body = request.body().unwrap().as_bytes().unwrap();
+                assert_eq!(body.len() as u64, size);
+                let json: serde_json::Value = serde_json::from_slice(body).unwrap();
+                json["items"][0]["text"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        assert_eq!(texts[..MESSAGES.len()], MESSAGES);
+        assert_eq!(texts[MESSAGES.len()], MESSAGES[0]);
+    }
+
+    #[test]
+    fn lines_of_a_file_become_messages() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lines.txt");
+        std::fs::write(&file, "one\n\n  two  \n").unwrap();
+        assert_eq!(
+            payloads(Endpoint::Text, std::slice::from_ref(&file), false)
+                .unwrap()
+                .distinct(),
+            2
+        );
+        std::fs::write(&file, "\n \n").unwrap();
+        assert_eq!(
+            payloads(Endpoint::Text, &[file], false).unwrap_err().code(),
+            "usage"
+        );
+    }
+
+    #[test]
+    fn segments_of_a_connection_follow_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.ts");
+        std::fs::write(&file, [1, 2, 3]).unwrap();
+        let files = [file];
+        let query =
+            |p: &Payloads, turn| p.next(3, turn).unwrap().0.url().query().unwrap().to_owned();
+
+        let continuous = payloads(Endpoint::Segment, &files, false).unwrap();
+        let (first, second) = (query(&continuous, 0), query(&continuous, 1));
+        assert!(first.ends_with("-3&sequence=0&start_ms=0"), "{first}");
+        assert!(second.ends_with("-3&sequence=1&start_ms=2000"), "{second}");
+
+        let fresh = payloads(Endpoint::Segment, &files, true).unwrap();
+        let (first, second) = (query(&fresh, 0), query(&fresh, 1));
+        assert!(first.ends_with("-0&sequence=0&start_ms=0"), "{first}");
+        assert!(second.ends_with("-1&sequence=0&start_ms=0"), "{second}");
+    }
+
+    #[test]
+    fn pictures_and_segments_need_a_file() {
+        for endpoint in [Endpoint::Image, Endpoint::Segment] {
+            let error = payloads(endpoint, &[], false).unwrap_err();
+            assert!(error.to_string().contains("--file"), "{error}");
+        }
+        let missing = payloads(Endpoint::Image, &["does-not-exist.jpg".into()], false);
+        assert_eq!(missing.unwrap_err().code(), "io");
+    }
+}

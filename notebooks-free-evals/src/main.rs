@@ -1,0 +1,50 @@
+//! `novastream-eval`: evaluations and load tests on the command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use novastream_evals::error::EvalError;
+use novastream_evals::moderated::FolderOptions;
+use novastream_evals::{audio, frames, load, report};
+
+/// Evaluations and load tests; each prints a report on stdout.
+#[derive(Debug, Parser)]
+#[command(name = "novastream-eval", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Scores and false positives of pictures in labelled folders
+    Frames(FolderOptions),
+    /// Scores and false alarms of sound in labelled folders
+    Audio(FolderOptions),
+    /// Throughput and latency of a running service
+    Load(load::LoadOptions),
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error[{}]: {error}", error.code());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), EvalError> {
+    match command {
+        Command::Frames(options) => report::print(&frames::run(&options)?, options.json),
+        Command::Audio(options) => report::print(&audio::run(&options)?, options.json),
+        Command::Load(options) => report::print(&load::run(&options)?, options.json),
+    }
+}

@@ -1,0 +1,101 @@
+//! Options of `novastream-train chat`.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// Train the linear chat model (the fast tier) from labelled messages.
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub struct ChatArgs {
+    /// Labelled messages: CSV, JSONL or Parquet, plain or .gz; columns as in the documentation
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+    /// Folder for the run: model, card, metrics, configuration, log
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Labelled files to report on afterwards; nothing is chosen by them
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub report: Vec<PathBuf>,
+    /// Name of the model
+    #[arg(long, default_value = "chat-linear")]
+    pub name: String,
+    /// Version of the model
+    #[arg(long, default_value = "0.1.0", value_name = "VERSION")]
+    pub model_version: String,
+    /// Seed of all randomness; the same data and options give the same bytes
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+    /// log2 of the number of hash buckets
+    #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(10..=24))]
+    pub hash_bits: u8,
+    /// Passes over the data
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub epochs: u32,
+    /// Step of AdaGrad
+    #[arg(long, default_value_t = 0.15)]
+    pub learning_rate: f32,
+    /// Pull of weights towards zero
+    #[arg(long, default_value_t = 1e-6)]
+    pub l2: f32,
+    /// Share of messages held out for judging and calibrating
+    #[arg(long, default_value_t = 0.15)]
+    pub validation_fraction: f64,
+    /// A source of n messages weighs n^(1-x): 0 counts messages, 1 counts sources
+    #[arg(long, default_value_t = 0.5, value_name = "X")]
+    pub source_balance: f32,
+    /// Weight of a source beside the others, such as jigsaw=2
+    #[arg(long, num_args = 1.., value_name = "NAME=WEIGHT", value_parser = parse_weight)]
+    pub source_weight: Vec<(String, f32)>,
+    /// Leave a source out, for example for its licence
+    #[arg(long, num_args = 1.., value_name = "NAME")]
+    pub exclude_source: Vec<String>,
+    /// Share of a narrow head's weight given to messages that are harmless elsewhere
+    #[arg(long, default_value_t = 0.5)]
+    pub background: f32,
+    /// Fewest held-out positives for a head to ship
+    #[arg(long, default_value_t = 50)]
+    pub min_positives: usize,
+    /// Lowest held-out AUC within sources for a head to ship
+    #[arg(long, default_value_t = 0.75)]
+    pub min_auc: f64,
+    /// Do not learn from the held-out messages after judging by them
+    #[arg(long)]
+    pub no_refit: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    #[serde(skip)]
+    pub json: bool,
+}
+
+impl ChatArgs {
+    /// Checks what the parser can't; the message says what would be right.
+    pub fn validate(&self) -> Result<(), String> {
+        let positive = |value: f32| value.is_finite() && value > 0.0;
+        if !(0.01..=0.5).contains(&self.validation_fraction) {
+            return Err("--validation-fraction must be within 0.01..=0.5".to_owned());
+        }
+        if !positive(self.learning_rate) {
+            return Err("--learning-rate must be above 0".to_owned());
+        }
+        if !(0.0..1.0).contains(&self.l2) {
+            return Err("--l2 must be within 0..1".to_owned());
+        }
+        if !(0.0..=1.0).contains(&self.source_balance) {
+            return Err("--source-balance must be within 0..=1".to_owned());
+        }
+        if !(0.0..0.95).contains(&self.background) {
+            return Err("--background must be within 0..0.95".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn parse_weight(text: &str) -> Result<(String, f32), String> {
+    let (name, weight) = text.split_once('=').ok_or("expected NAME=WEIGHT, such as jigsaw=2")?;
+    match weight.parse::<f32>() {
+        Ok(weight) if weight.is_finite() && weight > 0.0 && !name.is_empty() => {
+            Ok((name.to_owned(), weight))
+        }
+        _ => Err(format!("{weight:?} is not a weight above 0")),
+    }
+}

@@ -1,0 +1,89 @@
+//! Sparse logistic regression.
+//!
+//! AdaGrad (Duchi et al., 2011) over hashed features with a step that falls linearly to zero.
+//! Rows come in an order shuffled anew for each pass. Each source has an intercept of its own
+//! during training, so that weights need not explain why one source has more positives than
+//! another; the shared intercept is all that stays. linfa's linear models and its FTRL take dense
+//! arrays, half a million columns wide here, which is why this is our own.
+
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+
+use super::corpus::Corpus;
+use super::problem::Example;
+
+/// Step of the intercepts.
+const INTERCEPT_STEP: f32 = 0.02;
+/// Keeps the first steps finite.
+const EPSILON: f32 = 1e-3;
+
+/// How to fit.
+#[derive(Clone, Copy, Debug)]
+pub struct FitParams {
+    /// log2 of the number of features.
+    pub hash_bits: u8,
+    /// Passes over the rows.
+    pub epochs: u32,
+    /// AdaGrad's step.
+    pub learning_rate: f32,
+    /// Pull of each touched weight towards zero.
+    pub l2: f32,
+    /// Order of the rows.
+    pub seed: u64,
+}
+
+/// A fitted head.
+#[derive(Clone, Debug)]
+pub struct Fitted {
+    /// One weight a bucket.
+    pub weights: Vec<f32>,
+    /// Shared intercept.
+    pub bias: f32,
+}
+
+impl Fitted {
+    /// The logit of a feature vector.
+    pub fn logit(&self, features: &[(u32, f32)]) -> f32 {
+        let sum = |features: &[(u32, f32)]| -> f32 {
+            features.iter().map(|(bucket, value)| value * self.weights[*bucket as usize]).sum()
+        };
+        self.bias + sum(features)
+    }
+}
+
+/// Fits one head. `tick` is called after every pass. The same input gives the same output.
+pub fn fit(corpus: &Corpus, examples: &[Example], params: &FitParams, tick: impl Fn()) -> Fitted {
+    let buckets = 1_usize << params.hash_bits;
+    let mut weights = vec![0.0_f32; buckets];
+    let mut squares = vec![0.0_f32; buckets];
+    let mut intercepts = vec![0.0_f32; corpus.sources.len()];
+    let mut bias = 0.0;
+    let mut order: Vec<u32> = (0..examples.len() as u32).collect();
+    let mut random = StdRng::seed_from_u64(params.seed);
+    for epoch in 0..params.epochs {
+        order.shuffle(&mut random);
+        let rate = params.learning_rate * (1.0 - epoch as f32 / params.epochs as f32);
+        for &at in &order {
+            let example = &examples[at as usize];
+            let features = &corpus.samples[example.row as usize].features;
+            let own = example.source.map_or(0.0, |source| intercepts[usize::from(source)]);
+            let mut logit = bias + own;
+            for &(bucket, value) in features {
+                logit += value * weights[bucket as usize];
+            }
+            let probability = 1.0 / (1.0 + (-logit).exp());
+            let gradient = example.weight * (probability - f32::from(u8::from(example.positive)));
+            bias -= INTERCEPT_STEP * gradient;
+            if let Some(source) = example.source {
+                intercepts[usize::from(source)] -= INTERCEPT_STEP * gradient;
+            }
+            for &(bucket, value) in features {
+                let bucket = bucket as usize;
+                let slope = gradient * value + params.l2 * weights[bucket];
+                squares[bucket] += slope * slope;
+                weights[bucket] -= rate * slope / (squares[bucket].sqrt() + EPSILON);
+            }
+        }
+        tick();
+    }
+    Fitted { weights, bias }
+}

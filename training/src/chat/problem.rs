@@ -1,0 +1,208 @@
+//! Which rows train a head, and how much each one counts.
+//!
+//! A row without a label for a head is masked. A source with too few of either kind would teach
+//! the head to tell sources apart, not messages: sources of positives alone are left out, sources
+//! of negatives alone join the background. The background (messages that their own source calls
+//! not toxic, or not spam) keeps narrow heads quiet on ordinary chat, which their own sources
+//! lack.
+
+use novastream_datasets::chat::CHAT_HEADS;
+
+use super::corpus::{Corpus, Sample};
+
+/// Fewest rows of each kind that make a source useful for a head.
+const MIN_OF_EACH: usize = 5;
+/// Weight of a weakly labelled source beside a hand-labelled one of the same size.
+const WEAK_WEIGHT: f32 = 0.5;
+/// Most background rows for one head.
+const MAX_BACKGROUND: usize = 30_000;
+/// Index of the overall head in [`CHAT_HEADS`].
+const TOXICITY: usize = 0;
+/// Index of `spam` in [`CHAT_HEADS`].
+const SPAM: usize = 13;
+
+/// How sources and background are weighed.
+#[derive(Clone, Debug)]
+pub struct Balance {
+    /// A source of n rows weighs n^(1 − exponent): 0 counts rows, 1 counts sources.
+    pub exponent: f32,
+    /// Further factor per source, by index; 1 where absent.
+    pub source_weights: Vec<f32>,
+    /// Share of a narrow head's whole weight that the background has, in `0..1`.
+    pub background: f32,
+}
+
+/// One row of a head's problem.
+#[derive(Clone, Copy, Debug)]
+pub struct Example {
+    /// Index into the corpus.
+    pub row: u32,
+    /// Source index; `None` for background, which has no intercept of its own.
+    pub source: Option<u16>,
+    /// The label.
+    pub positive: bool,
+    /// Mean 1 over the problem.
+    pub weight: f32,
+}
+
+/// What a source does for a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Both kinds: trains the head.
+    Labelled,
+    /// Negatives alone: background.
+    Background,
+    /// Positives alone: left out.
+    LeftOut,
+}
+
+/// A source with any label for a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Source index.
+    pub source: u16,
+    /// What it does.
+    pub role: Role,
+    /// Whether its labels for the head are weak.
+    pub weak: bool,
+    /// Positives among its rows.
+    pub positives: usize,
+    /// Negatives among its rows.
+    pub negatives: usize,
+}
+
+/// The rows of one head.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// Rows, corpus order, labelled first.
+    pub examples: Vec<Example>,
+    /// Sources that label the head.
+    pub sources: Vec<Part>,
+}
+
+impl Problem {
+    /// Gathers the rows of head `head` among those that `take` accepts.
+    pub fn gather(
+        corpus: &Corpus,
+        head: usize,
+        balance: &Balance,
+        take: impl Fn(&Sample) -> bool,
+    ) -> Self {
+        debug_assert!(head < CHAT_HEADS.len());
+        let mut counts = vec![(0, 0); corpus.sources.len()];
+        let mut weak = vec![false; corpus.sources.len()];
+        for sample in corpus.samples.iter().filter(|sample| take(sample)) {
+            let Some(count) = counts.get_mut(usize::from(sample.source)) else { continue };
+            match sample.labels[head] {
+                Some(true) => count.0 += 1,
+                Some(false) => count.1 += 1,
+                None => continue,
+            }
+            weak[usize::from(sample.source)] |= sample.weak;
+        }
+        let role = |(pos, neg): (usize, usize)| {
+            if pos >= MIN_OF_EACH && neg >= MIN_OF_EACH {
+                Role::Labelled
+            } else if pos >= MIN_OF_EACH {
+                Role::LeftOut
+            } else {
+                Role::Background
+            }
+        };
+        let row_weight: Vec<f32> = counts
+            .iter()
+            .enumerate()
+            .map(|(source, (pos, neg))| {
+                let weak = if weak[source] { WEAK_WEIGHT } else { 1.0 };
+                let wanted = balance.source_weights.get(source).copied().unwrap_or(1.0);
+                ((pos + neg).max(1) as f32).powf(-balance.exponent) * weak * wanted
+            })
+            .collect();
+
+        let mut sizes = vec![0_usize; corpus.sources.len()];
+        for sample in corpus.samples.iter().filter(|sample| take(sample)) {
+            sizes[usize::from(sample.source)] += 1;
+        }
+        let size_weight: Vec<f32> =
+            sizes.iter().map(|size| ((*size).max(1) as f32).powf(-balance.exponent)).collect();
+
+        let mut labelled = Vec::new();
+        let mut background = Vec::new();
+        for (row, sample) in corpus.samples.iter().enumerate().filter(|(_, sample)| take(sample)) {
+            let source = usize::from(sample.source);
+            let example = |source, positive, weight| Example { row: row as u32, source, positive, weight };
+            let ordinary = |source: usize| example(None, false, size_weight[source]);
+            match (sample.labels[head], role(counts[source])) {
+                (Some(positive), Role::Labelled) => {
+                    labelled.push(example(Some(sample.source), positive, row_weight[source]));
+                }
+                (Some(false), Role::Background) => background.push(ordinary(source)),
+                (None, _) if head != TOXICITY && is_harmless(sample) => {
+                    background.push(ordinary(source));
+                }
+                _ => {}
+            }
+        }
+        thin(&mut background, MAX_BACKGROUND);
+        scale(&mut labelled, 1.0);
+        let share = if background.is_empty() || head == TOXICITY { 0.0 } else { balance.background };
+        let total = labelled.len() as f32;
+        if share > 0.0 && share < 1.0 && !labelled.is_empty() {
+            let each = total * share / (1.0 - share) / background.len() as f32;
+            scale(&mut background, each);
+            labelled.extend(background);
+            scale(&mut labelled, 1.0);
+        }
+        let sources = counts
+            .iter()
+            .enumerate()
+            .filter(|(_, (pos, neg))| pos + neg > 0)
+            .map(|(source, &(positives, negatives))| Part {
+                source: source as u16,
+                role: role((positives, negatives)),
+                weak: weak[source],
+                positives,
+                negatives,
+            })
+            .collect();
+        Self { examples: labelled, sources }
+    }
+}
+
+/// Whether the message's own source calls it harmless.
+fn is_harmless(sample: &Sample) -> bool {
+    let labels = &sample.labels;
+    labels[TOXICITY] == Some(false) || (labels[TOXICITY].is_none() && labels[SPAM] == Some(false))
+}
+
+/// Keeps every n-th so that at most `most` stay.
+fn thin(examples: &mut Vec<Example>, most: usize) {
+    let step = examples.len().div_ceil(most).max(1);
+    let mut at = 0;
+    examples.retain(|_| {
+        at += 1;
+        (at - 1) % step == 0
+    });
+}
+
+/// Scales weights to a mean.
+fn scale(examples: &mut [Example], mean: f32) {
+    let sum: f64 = examples.iter().map(|example| f64::from(example.weight)).sum();
+    if sum > 0.0 {
+        let factor = f64::from(mean) * examples.len() as f64 / sum;
+        for example in examples {
+            example.weight = (f64::from(example.weight) * factor) as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_name_their_heads() {
+        assert_eq!((CHAT_HEADS[TOXICITY], CHAT_HEADS[SPAM]), ("toxicity", "spam"));
+    }
+}
