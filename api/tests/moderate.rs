@@ -239,8 +239,8 @@ async fn pictures_are_judged_or_refused() {
 
     let r = refused(post("", b"no picture at all".to_vec())).await;
     assert_eq!((r.status, r.code()), (415, "image_unsupported_format"));
-    let r = refused(post("", jpeg[..jpeg.len() / 2].to_vec())).await;
-    assert!(matches!(r.code(), "image_corrupt"), "{}", r.code());
+    let r = refused(post("", jpeg[..30].to_vec())).await;
+    assert_eq!((r.status, r.code()), (422, "image_corrupt"));
     assert_eq!(refused(post("", Vec::new())).await.code(), "empty_body");
     let r = refused(post("", vec![0; (16 << 20) + 1])).await;
     assert_eq!((r.status, r.code()), (413, "body_too_large"));

@@ -66,7 +66,10 @@ pub fn head_index(head: &str) -> Option<usize> {
 
 /// The head that a column labels, if any.
 pub fn head_of_column(column: &str) -> Option<usize> {
-    let head = COLUMNS.iter().find(|(name, _)| *name == column).map_or(column, |(_, head)| head);
+    let head = COLUMNS
+        .iter()
+        .find(|(name, _)| *name == column)
+        .map_or(column, |(_, head)| head);
     head_index(head)
 }
 
@@ -81,24 +84,39 @@ pub fn load_chat(path: &Path) -> Result<Vec<ChatRow>, DatasetError> {
 }
 
 fn from_frame(frame: &DataFrame, path: &Path) -> Result<Vec<ChatRow>, DatasetError> {
-    let names: Vec<String> =
-        frame.get_column_names().iter().map(|name| name.as_str().to_owned()).collect();
+    let names: Vec<String> = frame
+        .get_column_names()
+        .iter()
+        .map(|name| name.as_str().to_owned())
+        .collect();
     if names.is_empty() {
         return Ok(Vec::new());
     }
     if !names.iter().any(|name| name == "text") {
         let column = "text".to_owned();
-        return Err(DatasetError::MissingColumn { path: path.to_owned(), column, found: names });
+        return Err(DatasetError::MissingColumn {
+            path: path.to_owned(),
+            column,
+            found: names,
+        });
     }
     let fallback = source_name(path);
     let has_source = names.iter().any(|name| name == "src");
-    let sources = if has_source { texts(frame, "src", path)? } else { Vec::new() };
+    let sources = if has_source {
+        texts(frame, "src", path)?
+    } else {
+        Vec::new()
+    };
     let mut rows: Vec<ChatRow> = texts(frame, "text", path)?
         .into_iter()
         .enumerate()
         .map(|(i, text)| ChatRow {
             text: text.unwrap_or_default(),
-            source: sources.get(i).cloned().flatten().unwrap_or_else(|| fallback.clone()),
+            source: sources
+                .get(i)
+                .cloned()
+                .flatten()
+                .unwrap_or_else(|| fallback.clone()),
             weak: false,
             labels: [None; CHAT_HEADS.len()],
         })
@@ -127,20 +145,28 @@ fn from_frame(frame: &DataFrame, path: &Path) -> Result<Vec<ChatRow>, DatasetErr
 
 /// `conda_valid.jsonl.gz` is `conda_valid`.
 fn source_name(path: &Path) -> String {
-    let name =
-        path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let name = path
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     name.split('.').next().unwrap_or_default().to_owned()
 }
 
 fn texts(frame: &DataFrame, name: &str, path: &Path) -> Result<Vec<Option<String>>, DatasetError> {
     let column = cast(frame, name, &DataType::String, path)?;
-    let values = column.str().map_err(|error| DatasetError::malformed(path, error))?;
-    Ok(values.iter().map(|value| value.map(str::to_owned)).collect())
+    let values = column
+        .str()
+        .map_err(|error| DatasetError::malformed(path, error))?;
+    Ok(values
+        .iter()
+        .map(|value| value.map(str::to_owned))
+        .collect())
 }
 
 fn numbers(frame: &DataFrame, name: &str, path: &Path) -> Result<Vec<Option<f64>>, DatasetError> {
     let column = cast(frame, name, &DataType::Float64, path)?;
-    let values = column.f64().map_err(|error| DatasetError::malformed(path, error))?;
+    let values = column
+        .f64()
+        .map_err(|error| DatasetError::malformed(path, error))?;
     Ok(values.iter().collect())
 }
 

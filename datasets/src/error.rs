@@ -64,7 +64,9 @@ pub enum DatasetError {
         found: String,
     },
     /// A file is nowhere to be had.
-    #[error("{name}: {file} is in neither the mirror nor any listed source; put it into the data folder by hand ({hint})")]
+    #[error(
+        "{name}: {file} is in neither the mirror nor any listed source; put it into the data folder by hand ({hint})"
+    )]
     NoSource {
         /// Data set.
         name: String,
@@ -100,10 +102,16 @@ impl DatasetError {
     }
 
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        move |source| Self::Io { path: path.to_owned(), source }
+        move |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     pub(crate) fn malformed(path: &Path, message: impl ToString) -> Self {
-        Self::Malformed { path: path.to_owned(), message: message.to_string() }
+        Self::Malformed {
+            path: path.to_owned(),
+            message: message.to_string(),
+        }
     }
 }

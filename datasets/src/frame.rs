@@ -44,18 +44,25 @@ impl Format {
 /// Reads a whole table. Column types are inferred from all rows; an empty file is an empty frame.
 pub fn load(path: &Path) -> Result<DataFrame, DatasetError> {
     let Some((format, gzipped)) = Format::of(path) else {
-        return Err(DatasetError::UnknownFormat { path: path.to_owned() });
+        return Err(DatasetError::UnknownFormat {
+            path: path.to_owned(),
+        });
     };
     let file = std::fs::File::open(path).map_err(DatasetError::io(path))?;
     let mut bytes = Vec::new();
     let read = if gzipped {
-        MultiGzDecoder::new(file).take(MAX_BYTES + 1).read_to_end(&mut bytes)
+        MultiGzDecoder::new(file)
+            .take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
     } else {
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes)
     };
     read.map_err(DatasetError::io(path))?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(DatasetError::malformed(path, format!("more than {MAX_BYTES} bytes unpacked")));
+        return Err(DatasetError::malformed(
+            path,
+            format!("more than {MAX_BYTES} bytes unpacked"),
+        ));
     }
     match format {
         Format::Jsonl => jsonl::parse(path, &bytes),

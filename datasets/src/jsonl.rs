@@ -63,18 +63,26 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<DataFrame, DatasetError
             }
         }
         if columns.len() > MAX_COLUMNS {
-            let message = format!("line {}: more than {MAX_COLUMNS} different keys", number + 1);
+            let message = format!(
+                "line {}: more than {MAX_COLUMNS} different keys",
+                number + 1
+            );
             return Err(DatasetError::malformed(path, message));
         }
         rows.push(row);
     }
     let height = rows.len();
-    let columns = columns.iter().map(|(name, kind)| column(name, *kind, &rows)).collect();
+    let columns = columns
+        .iter()
+        .map(|(name, kind)| column(name, *kind, &rows))
+        .collect();
     DataFrame::new(height, columns).map_err(|error| DatasetError::malformed(path, error))
 }
 
 fn column(name: &str, kind: Kind, rows: &[Map<String, Value>]) -> Column {
-    let cells = rows.iter().map(|row| row.get(name).filter(|value| !value.is_null()));
+    let cells = rows
+        .iter()
+        .map(|row| row.get(name).filter(|value| !value.is_null()));
     let name = name.into();
     let series = match kind {
         Kind::Bool => {

@@ -95,28 +95,46 @@ pub struct DatasetManifest {
 impl DatasetManifest {
     /// Parses and validates TOML; `origin` names the text in errors.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, DatasetError> {
-        let bad = |message: String| DatasetError::Manifest { origin: origin.to_owned(), message };
+        let bad = |message: String| DatasetError::Manifest {
+            origin: origin.to_owned(),
+            message,
+        };
         let manifest: Self =
             toml::from_str(text).map_err(|error| bad(error.to_string().trim_end().to_owned()))?;
         if manifest.files.is_empty() && manifest.folders.is_empty() {
             return Err(bad("it has neither files nor folders".to_owned()));
         }
         let files = manifest.files.iter().map(|file| (&file.path, &file.sha256));
-        let folders = manifest.folders.iter().map(|folder| (&folder.path, &folder.sha256));
+        let folders = manifest
+            .folders
+            .iter()
+            .map(|folder| (&folder.path, &folder.sha256));
         let mut seen = BTreeSet::new();
         for (path, sha256) in files.chain(folders) {
             if !is_plain_path(path) {
-                return Err(bad(format!("path {path:?} must stay inside the data folder")));
+                return Err(bad(format!(
+                    "path {path:?} must stay inside the data folder"
+                )));
             }
-            if sha256.len() != 64 || !sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-                return Err(bad(format!("{path}: sha256 must be 64 lower-case hex digits")));
+            if sha256.len() != 64
+                || !sha256
+                    .bytes()
+                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            {
+                return Err(bad(format!(
+                    "{path}: sha256 must be 64 lower-case hex digits"
+                )));
             }
             if !seen.insert(path.clone()) {
                 return Err(bad(format!("{path} is listed twice")));
             }
         }
         for file in &manifest.files {
-            if file.url.as_ref().is_some_and(|url| !url.starts_with("https://")) {
+            if file
+                .url
+                .as_ref()
+                .is_some_and(|url| !url.starts_with("https://"))
+            {
                 return Err(bad(format!("{}: url must be https", file.path)));
             }
         }
@@ -132,28 +150,51 @@ impl DatasetManifest {
 fn is_plain_path(path: &str) -> bool {
     !path.is_empty()
         && !path.contains(['\\', ':', '\0'])
-        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
 const CATALOG: &[(&str, &str)] = &[
     ("audio-esc10", include_str!("../manifests/audio-esc10.toml")),
     ("chat-eval", include_str!("../manifests/chat-eval.toml")),
     ("chat-extra", include_str!("../manifests/chat-extra.toml")),
-    ("chat-extra-eval", include_str!("../manifests/chat-extra-eval.toml")),
+    (
+        "chat-extra-eval",
+        include_str!("../manifests/chat-extra-eval.toml"),
+    ),
     ("chat-train", include_str!("../manifests/chat-train.toml")),
-    ("frames-everyday", include_str!("../manifests/frames-everyday.toml")),
+    (
+        "frames-everyday",
+        include_str!("../manifests/frames-everyday.toml"),
+    ),
     ("frames-guns", include_str!("../manifests/frames-guns.toml")),
     ("frames-pdq", include_str!("../manifests/frames-pdq.toml")),
-    ("frames-playing-cards", include_str!("../manifests/frames-playing-cards.toml")),
-    ("recsys-ml100k", include_str!("../manifests/recsys-ml100k.toml")),
+    (
+        "frames-playing-cards",
+        include_str!("../manifests/frames-playing-cards.toml"),
+    ),
+    (
+        "recsys-ml100k",
+        include_str!("../manifests/recsys-ml100k.toml"),
+    ),
     ("recsys-ml1m", include_str!("../manifests/recsys-ml1m.toml")),
-    ("recsys-twitch105k", include_str!("../manifests/recsys-twitch105k.toml")),
-    ("text-lexicons", include_str!("../manifests/text-lexicons.toml")),
+    (
+        "recsys-twitch105k",
+        include_str!("../manifests/recsys-twitch105k.toml"),
+    ),
+    (
+        "text-lexicons",
+        include_str!("../manifests/text-lexicons.toml"),
+    ),
 ];
 
 /// The data sets that this build knows, by name.
 pub fn catalog() -> Result<Vec<DatasetManifest>, DatasetError> {
-    CATALOG.iter().map(|(name, text)| DatasetManifest::from_toml(text, name)).collect()
+    CATALOG
+        .iter()
+        .map(|(name, text)| DatasetManifest::from_toml(text, name))
+        .collect()
 }
 
 /// One data set by name.
@@ -177,8 +218,14 @@ mod tests {
         let all = catalog().expect("catalog");
         for ((file, _), manifest) in CATALOG.iter().zip(&all) {
             assert_eq!(*file, manifest.name);
-            assert!(!manifest.origin.is_empty() && !manifest.licence.is_empty(), "{file}");
-            assert!(manifest.licence != "mixed" || !manifest.sources.is_empty(), "{file}");
+            assert!(
+                !manifest.origin.is_empty() && !manifest.licence.is_empty(),
+                "{file}"
+            );
+            assert!(
+                manifest.licence != "mixed" || !manifest.sources.is_empty(),
+                "{file}"
+            );
         }
         assert_eq!(find("chat-train").expect("known").task, "chat");
         assert_eq!(find("chat").expect_err("unknown").code(), "dataset_unknown");

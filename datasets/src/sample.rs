@@ -21,7 +21,11 @@ mod tests {
         let rows = load_chat(&chat_sample_path()).expect("sample");
         assert_eq!(rows.len(), CHAT_SAMPLE.lines().count());
         for head in ["toxicity", "spam"] {
-            let count = |label| rows.iter().filter(|row| row.label(head) == Some(label)).count();
+            let count = |label| {
+                rows.iter()
+                    .filter(|row| row.label(head) == Some(label))
+                    .count()
+            };
             assert!(count(true) >= 15 && count(false) >= 30, "{head}");
         }
     }

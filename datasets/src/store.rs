@@ -13,7 +13,7 @@ use crate::hash::sha256_file;
 use crate::manifest::{DataFile, DataFolder, DatasetManifest};
 
 /// Longest wait for a whole download.
-const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(1800);
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// How a data set stands in the folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -43,12 +43,19 @@ pub struct DataStore {
 impl DataStore {
     /// A store in `root`; `mirror` is a folder that `fetch` tries first.
     pub fn new(root: impl Into<PathBuf>, mirror: Option<PathBuf>) -> Self {
-        Self { root: root.into(), mirror }
+        Self {
+            root: root.into(),
+            mirror,
+        }
     }
 
     /// `$NOVASTREAM_DATA`, else `.novastream/data`; mirror from `$NOVASTREAM_MIRROR`.
     pub fn from_env() -> Self {
-        let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let folder = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let root = folder("NOVASTREAM_DATA").unwrap_or_else(|| PathBuf::from(".novastream/data"));
         Self::new(root, folder("NOVASTREAM_MIRROR"))
     }
@@ -142,11 +149,24 @@ impl DataStore {
         let Some(url) = &file.url else {
             return Err(no_source(manifest, &file.path));
         };
-        let failed = |message: String| DatasetError::Download { url: url.clone(), message };
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().timeout_global(Some(DOWNLOAD_TIMEOUT)).build().into();
-        let response = agent.get(url).call().map_err(|error| failed(error.to_string()))?;
-        place(response.into_body().into_reader(), to, &file.sha256, file.size)
+        let failed = |message: String| DatasetError::Download {
+            url: url.clone(),
+            message,
+        };
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(DOWNLOAD_TIMEOUT))
+            .build()
+            .into();
+        let response = agent
+            .get(url)
+            .call()
+            .map_err(|error| failed(error.to_string()))?;
+        place(
+            response.into_body().into_reader(),
+            to,
+            &file.sha256,
+            file.size,
+        )
     }
 
     fn fetch_folder(
@@ -206,21 +226,32 @@ fn place(mut from: impl Read, to: &Path, sha256: &str, size: u64) -> Result<(), 
     // One byte more than promised is enough to know that it is something else.
     let mut left = size + 1;
     while left > 0 {
-        let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let read = from.read(&mut buffer[..want]).map_err(DatasetError::io(to))?;
+        let want = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = from
+            .read(&mut buffer[..want])
+            .map_err(DatasetError::io(to))?;
         if read == 0 {
             break;
         }
         digest.update(&buffer[..read]);
-        file.write_all(&buffer[..read]).map_err(DatasetError::io(to))?;
+        file.write_all(&buffer[..read])
+            .map_err(DatasetError::io(to))?;
         left -= read as u64;
     }
     let found = hex::encode(digest.finalize());
     if found != sha256 {
         let expected = sha256.to_owned();
-        return Err(DatasetError::HashMismatch { path: to.to_owned(), expected, found });
+        return Err(DatasetError::HashMismatch {
+            path: to.to_owned(),
+            expected,
+            found,
+        });
     }
-    file.persist(to).map(drop).map_err(|error| DatasetError::io(to)(error.error))
+    file.persist(to)
+        .map(drop)
+        .map_err(|error| DatasetError::io(to)(error.error))
 }
 
 /// Relative paths of all files below a folder, with `/` between parts, in byte order.
@@ -230,8 +261,14 @@ fn tree(root: &Path) -> Result<Vec<String>, DatasetError> {
     while let Some((dir, prefix)) = open.pop() {
         for entry in std::fs::read_dir(&dir).map_err(DatasetError::io(&dir))? {
             let path = entry.map_err(DatasetError::io(&dir))?.path();
-            let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-            let relative = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+            let name = path
+                .file_name()
+                .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+            let relative = if prefix.is_empty() {
+                name
+            } else {
+                format!("{prefix}/{name}")
+            };
             if path.is_dir() {
                 open.push((path, relative));
             } else {
@@ -247,7 +284,11 @@ fn tree_sha256(root: &Path) -> Result<String, DatasetError> {
     let mut listing = String::new();
     for relative in tree(root)? {
         // Writing to a string can't fail.
-        let _ = writeln!(listing, "{}  {relative}", sha256_file(&root.join(&relative))?);
+        let _ = writeln!(
+            listing,
+            "{}  {relative}",
+            sha256_file(&root.join(&relative))?
+        );
     }
     Ok(hex::encode(Sha256::digest(listing)))
 }

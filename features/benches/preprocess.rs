@@ -38,10 +38,11 @@ fn preprocess(criterion: &mut Criterion) {
     group.bench_function("area 720p to 512", |bencher| {
         bencher.iter(|| resize_area(black_box(&large), 512, 288));
     });
-    group.bench_function("pdq 512", |bencher| bencher.iter(|| pdq(black_box(&small))));
-    group.bench_function("pdq 720p", |bencher| {
-        bencher.iter(|| pdq(black_box(&large)))
-    });
+    for (name, image) in [("pdq 512", &small), ("pdq 720p", &large)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| pdq(black_box(image)));
+        });
+    }
     if let Ok(jpeg) = large.encode_jpeg(85) {
         let limits = ImageLimits::default();
         group.bench_function("jpeg 720p", |bencher| {

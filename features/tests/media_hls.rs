@@ -81,9 +81,8 @@ fn of_several_variants_only_one_is_fetched() {
                     #EXT-X-STREAM-INF:BANDWIDTH=800000\ngood.m3u8\n\
                     #EXT-X-STREAM-INF:BANDWIDTH=100000\nsmall.m3u8\n";
     let list = |name: &str| {
-        let segments: String = (0..6)
-            .map(|n| format!("#EXTINF:4.0,\n{name}{n}.ts\n"))
-            .collect();
+        let entries = (0..6).map(|n| format!("#EXTINF:4.0,\n{name}{n}.ts\n"));
+        let segments = entries.collect::<Vec<_>>().concat();
         fixed(format!("{HEAD}{segments}#EXT-X-ENDLIST\n"))
     };
     let mut files = vec![

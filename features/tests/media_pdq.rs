@@ -1,6 +1,8 @@
 //! PDQ against the reference: the expected hashes were computed by PyPI `pdqhash` 0.2.8 (the
 //! reference C++ sources) on the same pixels.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::path::PathBuf;
 
 use novastream_features::pdq::{PdqHash, pdq};

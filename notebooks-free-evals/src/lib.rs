@@ -4,6 +4,7 @@
 //! stdout, as one JSON object or as text; progress and logs go to stderr.
 
 pub mod audio;
+pub mod chat;
 pub mod cpu;
 pub mod error;
 pub mod files;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use novastream_evals::error::EvalError;
 use novastream_evals::moderated::FolderOptions;
-use novastream_evals::{audio, frames, load, report};
+use novastream_evals::{audio, chat, frames, load, report};
 
 /// Evaluations and load tests; each prints a report on stdout.
 #[derive(Debug, Parser)]
@@ -17,6 +17,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Figures of the chat model on labelled messages
+    Chat(chat::ChatOptions),
     /// Scores and false positives of pictures in labelled folders
     Frames(FolderOptions),
     /// Scores and false alarms of sound in labelled folders
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), EvalError> {
     match command {
+        Command::Chat(options) => report::print(&chat::run(&options)?, options.json),
         Command::Frames(options) => report::print(&frames::run(&options)?, options.json),
         Command::Audio(options) => report::print(&audio::run(&options)?, options.json),
         Command::Load(options) => report::print(&load::run(&options)?, options.json),

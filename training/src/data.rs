@@ -72,7 +72,9 @@ pub struct DataReport {
 impl DataReport {
     /// Whether a verified or fetched data set is not whole.
     pub fn is_incomplete(&self) -> bool {
-        self.datasets.iter().any(|dataset| dataset.state != DatasetState::Ready)
+        self.datasets
+            .iter()
+            .any(|dataset| dataset.state != DatasetState::Ready)
     }
 }
 
@@ -85,7 +87,10 @@ pub fn run(command: &DataCommand, store: &DataStore) -> Result<DataReport, Datas
     let manifests: Vec<DatasetManifest> = if names.is_empty() {
         catalog()?
     } else {
-        names.iter().map(|name| find(name)).collect::<Result<_, _>>()?
+        names
+            .iter()
+            .map(|name| find(name))
+            .collect::<Result<_, _>>()?
     };
     let mut datasets = Vec::new();
     for manifest in manifests {
@@ -106,5 +111,8 @@ pub fn run(command: &DataCommand, store: &DataStore) -> Result<DataReport, Datas
             fetched,
         });
     }
-    Ok(DataReport { root: store.root().display().to_string(), datasets })
+    Ok(DataReport {
+        root: store.root().display().to_string(),
+        datasets,
+    })
 }

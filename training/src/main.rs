@@ -29,7 +29,10 @@ enum Command {
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
@@ -43,17 +46,29 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Chat(args) => {
             let report = chat::run(&args)?;
-            let text = if args.json { serde_json::to_string(&report)? } else { summary(&report) };
+            let text = if args.json {
+                serde_json::to_string(&report)?
+            } else {
+                summary(&report)
+            };
             print(&text)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Data(command) => {
             let report = data::run(&command, &DataStore::from_env())?;
-            let text = if command.json() { serde_json::to_string(&report)? } else { table(&report) };
+            let text = if command.json() {
+                serde_json::to_string(&report)?
+            } else {
+                table(&report)
+            };
             print(&text)?;
             let listing = matches!(command, DataCommand::List { .. });
             let whole = listing || !report.is_incomplete();
-            Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if whole {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
     }
 }
@@ -64,9 +79,14 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 fn summary(report: &ChatReport) -> String {
-    let mut lines = vec![format!("{}: {} bytes of weights", report.model, report.weights_bytes)];
+    let mut lines = vec![format!(
+        "{}: {} bytes of weights",
+        report.model, report.weights_bytes
+    )];
     for head in &report.heads {
-        let auc = head.auc_within_sources.map_or_else(|| "-".to_owned(), |auc| format!("{auc:.3}"));
+        let auc = head
+            .auc_within_sources
+            .map_or_else(|| "-".to_owned(), |auc| format!("{auc:.3}"));
         lines.push(match &head.reason {
             None => format!("  {:<24} held-out AUC {auc}  F1 {:.3}", head.head, head.f1),
             Some(reason) => format!("  {:<24} not shipped: {reason}", head.head),
@@ -74,8 +94,13 @@ fn summary(report: &ChatReport) -> String {
     }
     for file in &report.report {
         for (head, figures) in &file.heads {
-            let auc = figures.auc.map_or_else(|| "-".to_owned(), |auc| format!("{auc:.4}"));
-            lines.push(format!("  {:<28} {head:<24} AUC {auc}  F1 {:.3}", file.file, figures.f1));
+            let auc = figures
+                .auc
+                .map_or_else(|| "-".to_owned(), |auc| format!("{auc:.4}"));
+            lines.push(format!(
+                "  {:<28} {head:<24} AUC {auc}  F1 {:.3}",
+                file.file, figures.f1
+            ));
         }
     }
     lines.join("\n")
@@ -89,7 +114,10 @@ fn table(report: &DataReport) -> String {
             DatasetState::Missing { paths } => format!("missing: {}", paths.join(", ")),
             DatasetState::Corrupt { paths } => format!("corrupt: {}", paths.join(", ")),
         };
-        lines.push(format!("  {:<22} {:<26} {state}", dataset.name, dataset.licence));
+        lines.push(format!(
+            "  {:<22} {:<26} {state}",
+            dataset.name, dataset.licence
+        ));
     }
     lines.join("\n")
 }

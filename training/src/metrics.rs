@@ -37,8 +37,17 @@ pub fn average_precision(scored: &[(f32, bool)]) -> Option<f64> {
 }
 
 fn descending(scored: &[(f32, bool)]) -> Vec<(f32, bool)> {
-    let number = |score: f32| if score.is_nan() { f32::NEG_INFINITY } else { score };
-    let mut sorted: Vec<_> = scored.iter().map(|(score, p)| (number(*score), *p)).collect();
+    let number = |score: f32| {
+        if score.is_nan() {
+            f32::NEG_INFINITY
+        } else {
+            score
+        }
+    };
+    let mut sorted: Vec<_> = scored
+        .iter()
+        .map(|(score, p)| (number(*score), *p))
+        .collect();
     sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
     sorted
 }
@@ -85,9 +94,15 @@ impl Confusion {
 
     /// Mean of the shares of positives and of negatives judged right; `None` without one of each.
     pub fn balanced_accuracy(&self) -> Option<f64> {
-        let (pos, neg) = (self.true_pos + self.false_neg, self.true_neg + self.false_pos);
+        let (pos, neg) = (
+            self.true_pos + self.false_neg,
+            self.true_neg + self.false_pos,
+        );
         (pos > 0 && neg > 0).then(|| {
-            f64::midpoint(ratio(self.true_pos as f64, pos as f64), ratio(self.true_neg as f64, neg as f64))
+            f64::midpoint(
+                ratio(self.true_pos as f64, pos as f64),
+                ratio(self.true_neg as f64, neg as f64),
+            )
         })
     }
 }
@@ -108,7 +123,15 @@ mod tests {
         assert!((auc(&scored).expect("both") - 0.75).abs() < 1e-12);
         assert!((average_precision(&scored).expect("both") - 5.0 / 6.0).abs() < 1e-12);
         let counts = Confusion::at(0.38, &scored);
-        assert_eq!(counts, Confusion { true_pos: 1, false_pos: 1, true_neg: 1, false_neg: 1 });
+        assert_eq!(
+            counts,
+            Confusion {
+                true_pos: 1,
+                false_pos: 1,
+                true_neg: 1,
+                false_neg: 1
+            }
+        );
         assert!((counts.f1() - 0.5).abs() < 1e-12);
         assert_eq!(counts.balanced_accuracy(), Some(0.5));
     }
@@ -138,9 +161,10 @@ mod tests {
                     pairs += 1.0;
                 }
             }
-            match auc(&scored) {
-                Some(found) => prop_assert!((found - sum / pairs).abs() < 1e-9),
-                None => prop_assert_eq!(pairs, 0.0),
+            if let Some(found) = auc(&scored) {
+                prop_assert!((found - sum / pairs).abs() < 1e-9);
+            } else {
+                prop_assert_eq!(pairs, 0.0);
             }
         }
     }

@@ -34,12 +34,7 @@ pub const LINES: [Line; 18] = [
     line(8, "anon17", "y o u  a r e  a n  i d i o t", true),
     line(10, "sam", "my class assignment is due tomorrow lol", false),
     line(11, "anon23", "what a stupіd іdіоt streamer", true),
-    line(
-        13,
-        "kai",
-        "base is at -1204 64 3391, bring iron",
-        false,
-    ),
+    line(13, "kai", "base is at -1204 64 3391, bring iron", false),
     line(15, "mira", "he assassinated the final boss, nice", false),
     line(17, "anon23", "you are a st\u{200b}upid id\u{200b}iot", true),
     line(19, "lena", "k/d is 10/2/7, not bad", false),

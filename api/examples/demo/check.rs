@@ -8,8 +8,10 @@ use crate::{
     clip::{Content, PARTS, Part},
 };
 
-/// A window may reach this far past a part's border and still be judged by its content.
-const MARGIN_MS: i64 = 2_100;
+/// After a part that is not calm, the window that may still hold some of it is not judged as calm.
+const MARGIN_MS: i64 = 1_900;
+/// Window borders are this exact.
+const JITTER_MS: i64 = 100;
 
 /// What the check found: one line per expectation.
 #[derive(Default)]
@@ -80,10 +82,11 @@ fn calm(part: &Part, inside: &[&Value], origin: i64, findings: &mut Findings) {
     let well_inside = |w: &&&Value| {
         let (from, to) = span(w, origin);
         let after_start = part.start_s == 0 || from >= start + MARGIN_MS;
-        after_start && to <= end
+        after_start && to <= end + JITTER_MS
     };
     let judged: Vec<&&Value> = inside.iter().filter(well_inside).collect();
-    let quiet = judged.iter().all(|w| !acted(w));
+    // No window at all would prove nothing.
+    let quiet = !judged.is_empty() && judged.iter().all(|w| !acted(w));
     findings.note(
         quiet,
         format!(

@@ -43,7 +43,10 @@ async fn file(State(dir): State<PathBuf>, UrlPath(name): UrlPath<String>) -> imp
     if !plain || name.starts_with('.') {
         return Err(StatusCode::NOT_FOUND);
     }
-    let kind = if name.ends_with(".m3u8") {
+    let kind = if Path::new(&name)
+        .extension()
+        .is_some_and(|ending| ending == "m3u8")
+    {
         "application/vnd.apple.mpegurl"
     } else {
         "video/mp2t"

@@ -130,10 +130,12 @@ fn prepare_clip(work: &Path) -> Result<PathBuf> {
 /// Starts `novastream serve` on a free port and waits until it says where it listens.
 fn start_server(novastream: &Path, work: &Path) -> Result<(Running, String)> {
     let config = work.join("novastream.toml");
+    // TOML's basic strings and JSON's escape the same way.
+    let quoted = |path: PathBuf| Value::from(path.display().to_string()).to_string();
     let toml = format!(
-        "data_dir = {:?}\nblocklists = [{:?}]\n",
-        work.join("data"),
-        work.join("blocklist.csv")
+        "data_dir = {}\nblocklists = [{}]\n",
+        quoted(work.join("data")),
+        quoted(work.join("blocklist.csv"))
     );
     fs::write(&config, toml)?;
     let mut child = Command::new(novastream)

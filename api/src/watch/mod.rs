@@ -4,6 +4,7 @@
 pub mod address;
 mod backoff;
 mod manager;
+mod outage;
 mod queue;
 mod record;
 mod session;

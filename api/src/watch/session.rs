@@ -8,6 +8,7 @@ use novastream_inference::{Policy, StreamHistory, Verdict};
 use tokio::sync::watch;
 
 use super::backoff::Backoff;
+use super::outage::{Presence, hopeless};
 use super::queue::{Item, Span};
 use super::record::{WatchError, WatchRecord, WatchState};
 use super::sink::{Sink, Step};
@@ -47,13 +48,6 @@ pub struct Tools {
     pub policy: Arc<Policy>,
 }
 
-/// No data since `since`.
-struct Outage {
-    since: Instant,
-    /// It began with a clean end, so the stream may simply be over.
-    clean: bool,
-}
-
 /// How one attempt to read the source ended.
 enum End {
     /// The source has nothing more, and never will.
@@ -70,8 +64,7 @@ pub struct Session {
     tools: Tools,
     record: WatchRecord,
     timeline: Timeline,
-    outage: Option<Outage>,
-    last_data: Instant,
+    presence: Presence,
     backoff: Backoff,
     stop: watch::Receiver<Option<Stop>>,
     gauge: telemetry::StateGauge,
@@ -91,11 +84,7 @@ impl Session {
                 ms(tools.settings.backoff_min_ms),
                 ms(tools.settings.backoff_max_ms),
             ),
-            last_data: Instant::now(),
-            outage: Some(Outage {
-                since: Instant::now(),
-                clean: false,
-            }),
+            presence: Presence::absent(),
             gauge: telemetry::StateGauge::new(record.state.as_str()),
             tools,
             record,
@@ -129,7 +118,7 @@ impl Session {
                         code: error.code().into(),
                         message: error.to_string(),
                     });
-                    if self.hopeless(&error) {
+                    if hopeless(&error, &self.record.url, self.had_data()) {
                         self.finish(WatchState::Failed).await;
                         break;
                     }
@@ -169,7 +158,7 @@ impl Session {
             let item = tokio::select! {
                 biased;
                 stop = asked(&mut self.stop) => return End::Asked(stop),
-                () = tokio::time::sleep_until(give_up.into()), if self.outage.is_some() => {
+                () = past(give_up) => {
                     return End::GivenUp;
                 }
                 item = queue.pop() => item,
@@ -204,9 +193,9 @@ impl Session {
         let Place::New { shift_ms, hole } = place else {
             self.record.counts.repeated += 1;
             metrics::counter!(names::WATCH_WINDOWS, "outcome" => "repeated").increment(1);
-            if fixed_end && let Some(outage) = &mut self.outage {
+            if fixed_end {
                 // Reading a file again up to where it was judged is progress.
-                outage.since = Instant::now();
+                self.presence.progress();
             }
             return;
         };
@@ -347,13 +336,12 @@ impl Session {
 
     /// New content arrived. Gives the reason for an outage that ends with it.
     fn recovered(&mut self) -> String {
-        let reason = match (self.outage.take(), self.record.error.take()) {
+        let reason = match (self.presence.returned(), self.record.error.take()) {
             (None, _) => "the source's clock jumped".to_owned(),
             (Some(outage), None) if outage.clean => "the source ended and came back".to_owned(),
             (Some(_), None) => "nobody watched".to_owned(),
             (Some(_), Some(e)) => format!("{}: {}", e.code, e.message),
         };
-        self.last_data = Instant::now();
         self.backoff.reset();
         self.set_state(WatchState::Running);
         reason
@@ -361,27 +349,10 @@ impl Session {
 
     /// The source gives nothing more for now; `clean` when it said so itself.
     fn lose(&mut self, clean: bool) {
-        let outage = match self.outage.take() {
-            Some(before) if before.clean || !clean => before,
-            // The time in which a source may come back counts from its own end.
-            Some(_) => Outage {
-                since: Instant::now(),
-                clean,
-            },
-            None => {
-                self.record.counts.outages += 1;
-                metrics::counter!(names::WATCH_OUTAGES).increment(1);
-                Outage {
-                    since: if clean {
-                        Instant::now()
-                    } else {
-                        self.last_data
-                    },
-                    clean,
-                }
-            }
-        };
-        self.outage = Some(outage);
+        if self.presence.lost(clean) {
+            self.record.counts.outages += 1;
+            metrics::counter!(names::WATCH_OUTAGES).increment(1);
+        }
         if self.had_data() {
             self.set_state(WatchState::Reconnecting);
         }
@@ -393,37 +364,12 @@ impl Session {
 
     /// Whether the stream came to an end, rather than broke.
     fn is_over(&self) -> bool {
-        self.had_data() && self.outage.as_ref().is_some_and(|o| o.clean)
+        self.had_data() && self.presence.outage().is_some_and(|o| o.clean)
     }
 
-    /// Whether trying again cannot help.
-    fn hopeless(&self, error: &MediaError) -> bool {
-        let content = matches!(
-            error,
-            MediaError::NotMedia
-                | MediaError::NoStreams
-                | MediaError::Empty
-                | MediaError::TooLarge { .. }
-        );
-        let file = !self.record.url.contains("://");
-        let never = !self.had_data();
-        matches!(error, MediaError::UnsupportedUrl { .. })
-            || (file && never && (content || matches!(error, MediaError::Source { .. })))
-    }
-
-    fn give_up_at(&self) -> Instant {
-        let s = &self.tools.settings;
-        let Some(outage) = &self.outage else {
-            return Instant::now();
-        };
-        let seconds = if self.is_over() {
-            s.end_grace_s
-        } else if self.had_data() {
-            s.max_outage_s
-        } else {
-            s.start_timeout_s
-        };
-        outage.since + Duration::from_secs(seconds)
+    fn give_up_at(&self) -> Option<Instant> {
+        let had_data = self.had_data();
+        self.presence.give_up_at(&self.tools.settings, had_data)
     }
 
     /// Waits before the next attempt; gives what ended the waiting early.
@@ -432,7 +378,7 @@ impl Session {
         let give_up = self.give_up_at();
         tokio::select! {
             stop = asked(&mut self.stop) => Some(End::Asked(stop)),
-            () = tokio::time::sleep_until(give_up.into()) => Some(End::GivenUp),
+            () = past(give_up) => Some(End::GivenUp),
             () = tokio::time::sleep(pause) => None,
         }
     }
@@ -504,6 +450,14 @@ impl Session {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         }
+    }
+}
+
+/// Waits until `at`; forever when there is no such time.
+async fn past(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 

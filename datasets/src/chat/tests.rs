@@ -20,7 +20,10 @@ const JSONL: &str = r#"{"src": "a", "text": "one", "toxic": 1, "self_harm": -1}
 
 fn check(rows: &[ChatRow], fallback: &str) {
     assert_eq!(rows.len(), 3);
-    assert_eq!((rows[0].text.as_str(), rows[0].source.as_str()), ("one", "a"));
+    assert_eq!(
+        (rows[0].text.as_str(), rows[0].source.as_str()),
+        ("one", "a")
+    );
     assert_eq!(rows[1].source, fallback);
     assert_eq!(rows[0].label("toxicity"), Some(true));
     assert_eq!(rows[0].label("self-harm"), None);
@@ -29,7 +32,10 @@ fn check(rows: &[ChatRow], fallback: &str) {
     assert_eq!(rows[2].label("hate/threatening"), Some(true));
     assert_eq!(rows[2].label("toxicity"), None);
     assert_eq!(rows[2].label("no such head"), None);
-    assert_eq!([rows[0].weak, rows[1].weak, rows[2].weak], [false, true, false]);
+    assert_eq!(
+        [rows[0].weak, rows[1].weak, rows[2].weak],
+        [false, true, false]
+    );
 }
 
 #[test]
@@ -55,7 +61,9 @@ fn reads_parquet() {
     let (_dir, path) = file("rows.jsonl", JSONL.as_bytes());
     let mut frame = frame::load(&path).expect("frame");
     let mut bytes = Vec::new();
-    ParquetWriter::new(&mut bytes).finish(&mut frame).expect("parquet");
+    ParquetWriter::new(&mut bytes)
+        .finish(&mut frame)
+        .expect("parquet");
     let (_dir, path) = file("rows.parquet", &bytes);
     check(&load_chat(&path).expect("rows"), "rows");
 }
@@ -78,8 +86,14 @@ fn says_what_is_wrong() {
     let error = load_chat(&path).expect_err("no text");
     assert_eq!(error.code(), "data_missing_column");
     assert!(error.to_string().contains("message"), "{error}");
-    assert_eq!(load_chat(Path::new("rows.xml")).expect_err("format").code(), "data_unknown_format");
-    assert_eq!(load_chat(Path::new("no.csv")).expect_err("missing").code(), "data_unreadable");
+    assert_eq!(
+        load_chat(Path::new("rows.xml")).expect_err("format").code(),
+        "data_unknown_format"
+    );
+    assert_eq!(
+        load_chat(Path::new("no.csv")).expect_err("missing").code(),
+        "data_unreadable"
+    );
 }
 
 #[test]

@@ -30,14 +30,25 @@ fn fill(root: &Path) {
 
 #[test]
 fn fetch_brings_from_the_mirror_what_is_missing() {
-    let (mirror, root) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    let (mirror, root) = (
+        tempfile::tempdir().expect("dir"),
+        tempfile::tempdir().expect("dir"),
+    );
     fill(mirror.path());
     let store = DataStore::new(root.path(), Some(mirror.path().to_owned()));
     let manifest = manifest();
     let both = vec!["t/rows.csv".to_owned(), "t/many".to_owned()];
-    assert_eq!(store.state(&manifest), DatasetState::Missing { paths: both.clone() });
+    assert_eq!(
+        store.state(&manifest),
+        DatasetState::Missing {
+            paths: both.clone()
+        }
+    );
     assert_eq!(store.fetch(&manifest).expect("fetch"), both);
-    assert_eq!(store.verify(&manifest).expect("verify"), DatasetState::Ready);
+    assert_eq!(
+        store.verify(&manifest).expect("verify"),
+        DatasetState::Ready
+    );
     assert_eq!(store.fetch(&manifest).expect("fetch"), Vec::<String>::new());
 }
 
@@ -50,23 +61,34 @@ fn verify_sees_changed_bytes_of_the_right_size() {
     let store = DataStore::new(root.path(), None);
     assert_eq!(store.state(&manifest()), DatasetState::Ready);
     let paths = vec!["t/rows.csv".to_owned(), "t/many".to_owned()];
-    assert_eq!(store.verify(&manifest()).expect("verify"), DatasetState::Corrupt { paths });
+    assert_eq!(
+        store.verify(&manifest()).expect("verify"),
+        DatasetState::Corrupt { paths }
+    );
 }
 
 #[test]
 fn a_wrong_mirror_leaves_nothing_behind() {
-    let (mirror, root) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    let (mirror, root) = (
+        tempfile::tempdir().expect("dir"),
+        tempfile::tempdir().expect("dir"),
+    );
     fill(mirror.path());
     write(mirror.path(), "t/rows.csv", "text and more");
     let store = DataStore::new(root.path(), Some(mirror.path().to_owned()));
-    assert_eq!(store.fetch(&manifest()).expect_err("mismatch").code(), "data_hash_mismatch");
+    assert_eq!(
+        store.fetch(&manifest()).expect_err("mismatch").code(),
+        "data_hash_mismatch"
+    );
     assert_eq!(tree(root.path()).expect("tree"), Vec::<String>::new());
 }
 
 #[test]
 fn without_a_source_the_error_says_where_to_look() {
     let root = tempfile::tempdir().expect("dir");
-    let error = DataStore::new(root.path(), None).fetch(&manifest()).expect_err("no source");
+    let error = DataStore::new(root.path(), None)
+        .fetch(&manifest())
+        .expect_err("no source");
     assert_eq!(error.code(), "data_no_source");
     assert!(error.to_string().contains("the library"), "{error}");
 }
@@ -83,5 +105,8 @@ fn present_data_sets_verify() {
         println!("skipped: chat-eval not present");
         return;
     }
-    assert_eq!(store.verify(&manifest).expect("verify"), DatasetState::Ready);
+    assert_eq!(
+        store.verify(&manifest).expect("verify"),
+        DatasetState::Ready
+    );
 }

@@ -192,7 +192,7 @@ fn natural_log(x: f32) -> f32 {
     let exponent = (bits >> 23) as i32 - 127;
     let t = f32::from_bits(bits & MANTISSA | 1.0_f32.to_bits()) * DOWN - 1.0;
     let upper = t * fused(t, fused(t, 0.182_499_69, 1.0), 1.0);
-    let lower = fused(t, fused(t, fused(t, 0.049_584_996, 0.599_170_03), 1.5), 1.0);
+    let lower = fused(t, fused(t, fused(t, 0.049_584_996, 0.599_17), 1.5), 1.0);
     fused(exponent as f32, std::f32::consts::LN_2, upper / lower)
 }
 

@@ -12,7 +12,7 @@ pub(super) fn is_id(core: &[Cell], raw: &str) -> bool {
     }
     shape.letters == 0
         || shape.is_hex(core)
-        || shape.is_key(core, raw)
+        || is_key(core, raw)
         || shape.has_random_case()
         || is_episode(core)
         || is_amount(core)
@@ -77,33 +77,33 @@ impl Shape {
                 .all(|cell| cell.ch.is_ascii_hexdigit() || matches!(cell.ch, '-' | ':'))
     }
 
-    /// `AB12-CD34`, `#A1B3C5`, `ORD_4B1T`: capitals and digits joined by signs.
-    fn is_key(&self, core: &[Cell], raw: &str) -> bool {
-        let signs = core
-            .iter()
-            .filter(|cell| matches!(cell.ch, '-' | '_' | '#' | ':' | '/' | '='))
-            .count();
-        if signs == 0 {
-            return false;
-        }
-        let mixed_parts = core
-            .split(|cell| matches!(cell.ch, '-' | '_' | '#' | ':' | '/' | '='))
-            .filter(|part| {
-                part.iter().any(|cell| cell.ch.is_ascii_digit())
-                    && part.iter().any(|cell| cell.ch.is_ascii_alphabetic())
-            })
-            .count();
-        let all_capital = core
-            .iter()
-            .filter(|c| c.ch.is_ascii_alphabetic())
-            .all(|c| was_capital(c, raw));
-        mixed_parts >= 2 || (mixed_parts >= 1 && all_capital)
-    }
-
     /// `dQw4w9WgXcQ`: case changes like no typist's.
     fn has_random_case(&self) -> bool {
         self.len >= 8 && self.digits >= 1 && self.case_switches >= 3
     }
+}
+
+/// `AB12-CD34`, `#A1B3C5`, `ORD_4B1T`: capitals and digits joined by signs.
+fn is_key(core: &[Cell], raw: &str) -> bool {
+    let signs = core
+        .iter()
+        .filter(|cell| matches!(cell.ch, '-' | '_' | '#' | ':' | '/' | '='))
+        .count();
+    if signs == 0 {
+        return false;
+    }
+    let mixed_parts = core
+        .split(|cell| matches!(cell.ch, '-' | '_' | '#' | ':' | '/' | '='))
+        .filter(|part| {
+            part.iter().any(|cell| cell.ch.is_ascii_digit())
+                && part.iter().any(|cell| cell.ch.is_ascii_alphabetic())
+        })
+        .count();
+    let all_capital = core
+        .iter()
+        .filter(|c| c.ch.is_ascii_alphabetic())
+        .all(|c| was_capital(c, raw));
+    mixed_parts >= 2 || (mixed_parts >= 1 && all_capital)
 }
 
 /// `s01e05`.

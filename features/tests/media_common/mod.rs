@@ -1,5 +1,9 @@
 //! What the media tests share: clips whose pictures tell their own time.
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "helpers of tests, of which each test binary uses a part"
+)]
 
 use std::path::PathBuf;
 use std::process::Command;

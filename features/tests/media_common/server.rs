@@ -1,5 +1,9 @@
 //! An HTTP server on loopback for a handful of files, and what reading from it needs.
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "helpers of tests, of which each test binary uses a part"
+)]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -53,7 +57,7 @@ fn answer(
 ) -> Option<()> {
     let mut lines = BufReader::new(stream).lines();
     let request = lines.next()?.ok()?;
-    while lines.next()?.ok()? != "" {}
+    while !lines.next()?.ok()?.is_empty() {}
     let path = request.split(' ').nth(1)?.to_owned();
     log.lock().ok()?.push(path.clone());
     let mut stream = stream;

@@ -40,7 +40,7 @@ impl Session for FakeNsfw {
     }
 }
 
-/// Marks one bar as text, or reads every line as `a`.
+/// Marks one bar as text, or reads every line as the first entry of the dictionary.
 struct FakeOcr;
 
 impl Session for FakeOcr {
@@ -187,7 +187,7 @@ fn stable(mut verdict: Verdict) -> Verdict {
 
 #[test]
 fn the_same_content_and_history_give_the_same_verdict() {
-    let (moderator, _) = moderator("harassment\t3\ta\n", "a");
+    let (moderator, _) = moderator("harassment\t3\tidiot\n", "idiot");
     let run = || {
         let mut history = StreamHistory::default();
         (0..3)
@@ -202,12 +202,16 @@ fn the_same_content_and_history_give_the_same_verdict() {
 
 #[test]
 fn a_window_verdict_has_this_shape() {
-    let (moderator, _) = moderator("harassment\t3\ta\n", "a");
+    let (moderator, _) = moderator("harassment\t3\tidiot\n", "idiot");
     let (window, info) = window(&[185, 190], false);
     let mut history = StreamHistory::default();
     let verdict = moderator.window(window, &info, &context(), &mut history);
     assert!(verdict.timings.total_ms > 0.0);
-    assert_eq!(verdict.leading().unwrap().0, Category::Harassment);
+    assert_eq!(
+        verdict.leading().unwrap().0,
+        Category::Harassment,
+        "{verdict:?}"
+    );
     insta::assert_json_snapshot!(verdict, {
         ".id" => "[uuid]",
         ".created_at" => "[time]",

@@ -61,6 +61,9 @@ pub struct ChatArgs {
     /// Do not learn from the held-out messages after judging by them
     #[arg(long)]
     pub no_refit: bool,
+    /// Words for the card that the run itself can't know: what was tried, what was seen
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     #[serde(skip)]
@@ -91,7 +94,9 @@ impl ChatArgs {
 }
 
 fn parse_weight(text: &str) -> Result<(String, f32), String> {
-    let (name, weight) = text.split_once('=').ok_or("expected NAME=WEIGHT, such as jigsaw=2")?;
+    let (name, weight) = text
+        .split_once('=')
+        .ok_or("expected NAME=WEIGHT, such as jigsaw=2")?;
     match weight.parse::<f32>() {
         Ok(weight) if weight.is_finite() && weight > 0.0 && !name.is_empty() => {
             Ok((name.to_owned(), weight))

@@ -86,7 +86,11 @@ fn best_f1_threshold(points: &[Point], lowest: f32) -> f32 {
     let mut best = (0.0, if lowest.is_finite() { lowest } else { 0.0 });
     let groups: Vec<&[Point]> = sorted.chunk_by(|a, b| a.0 == b.0).collect();
     for (i, group) in groups.iter().enumerate() {
-        found += group.iter().filter(|p| p.1).map(|p| f64::from(p.2)).sum::<f64>();
+        found += group
+            .iter()
+            .filter(|p| p.1)
+            .map(|p| f64::from(p.2))
+            .sum::<f64>();
         called += group.iter().map(|p| f64::from(p.2)).sum::<f64>();
         let f1 = 2.0 * found / (called + positives);
         let here = group[0].0;
@@ -104,19 +108,33 @@ mod tests {
 
     #[test]
     fn threshold_separates_and_slope_is_positive() {
-        let points: Vec<Point> =
-            (-50..50).map(|i| (i as f32 / 10.0, i % 7 == 0 || i > 10, 1.0)).collect();
+        let points: Vec<Point> = (-50..50)
+            .map(|i| (i as f32 / 10.0, i % 7 == 0 || i > 10, 1.0))
+            .collect();
         let calibration = calibrate(&points, &[]);
-        assert!((0.9..1.2).contains(&calibration.threshold), "{calibration:?}");
+        assert!(
+            (0.9..1.2).contains(&calibration.threshold),
+            "{calibration:?}"
+        );
         assert!(calibration.slope > 0.3, "{calibration:?}");
     }
 
     #[test]
     fn weights_count() {
         // The low positive is heavy: missing it costs more than the negatives above it.
-        let points = [(3.0, true, 1.0), (2.0, false, 0.1), (1.0, true, 5.0), (0.0, false, 1.0)];
+        let points = [
+            (3.0, true, 1.0),
+            (2.0, false, 0.1),
+            (1.0, true, 5.0),
+            (0.0, false, 1.0),
+        ];
         assert!(calibrate(&points, &[]).threshold < 1.0);
-        let points = [(3.0, true, 5.0), (2.0, false, 1.0), (1.0, true, 0.1), (0.0, false, 1.0)];
+        let points = [
+            (3.0, true, 5.0),
+            (2.0, false, 1.0),
+            (1.0, true, 0.1),
+            (0.0, false, 1.0),
+        ];
         assert!(calibrate(&points, &[]).threshold > 2.0);
     }
 

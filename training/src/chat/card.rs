@@ -24,7 +24,11 @@ clear licence are used for these statistics only, and none of their text is dist
 needs a model without them trains it with `--exclude-source NAME`. Share-alike terms of a source \
 concern its text.";
 
-pub(super) fn render(args: &ChatArgs, manifest: &Manifest, report: &ChatReport) -> Result<String, TrainError> {
+pub(super) fn render(
+    args: &ChatArgs,
+    manifest: &Manifest,
+    report: &ChatReport,
+) -> Result<String, TrainError> {
     let mut out = model_card(manifest);
     // Writing to a string can't fail.
     let _ = sections(&mut out, args, report, &sources()?);
@@ -32,7 +36,10 @@ pub(super) fn render(args: &ChatArgs, manifest: &Manifest, report: &ChatReport) 
 }
 
 fn sources() -> Result<Vec<DataSource>, TrainError> {
-    Ok(catalog()?.into_iter().flat_map(|manifest| manifest.sources).collect())
+    Ok(catalog()?
+        .into_iter()
+        .flat_map(|manifest| manifest.sources)
+        .collect())
 }
 
 fn sections(
@@ -42,6 +49,10 @@ fn sections(
     known: &[DataSource],
 ) -> std::fmt::Result {
     writeln!(out, "\n## How it was made\n")?;
+    let mut weights = String::new();
+    for (name, weight) in &args.source_weight {
+        write!(weights, ", {name} × {weight}")?;
+    }
     writeln!(
         out,
         "`novastream-train chat` with seed {}, {} passes of AdaGrad (step {}, L2 {:e}), sources weighed \
@@ -55,23 +66,41 @@ fn sections(
         args.learning_rate,
         args.l2,
         1.0 - args.source_balance,
-        args.source_weight.iter().map(|(name, weight)| format!(", {name} × {weight}")).collect::<String>(),
+        weights,
         args.background,
         100.0 * args.validation_fraction,
         args.min_positives,
         args.min_auc,
         100.0 * MAX_BACKGROUND_FLAGGED,
-        if args.no_refit { "" } else { " The shipped weights were then fitted once more on all messages." },
+        if args.no_refit {
+            ""
+        } else {
+            " The shipped weights were then fitted once more on all messages."
+        },
     )?;
     if !args.exclude_source.is_empty() {
-        writeln!(out, "\nLeft out on request: {}.", args.exclude_source.join(", "))?;
+        writeln!(
+            out,
+            "\nLeft out on request: {}.",
+            args.exclude_source.join(", ")
+        )?;
     }
 
-    writeln!(out, "\n## Training data\n\n| file | rows | sha256 |\n|---|---|---|")?;
+    if let Some(note) = &args.note {
+        writeln!(out, "\n{}", note.trim())?;
+    }
+
+    writeln!(
+        out,
+        "\n## Training data\n\n| file | rows | sha256 |\n|---|---|---|"
+    )?;
     for data in &report.data {
         writeln!(out, "| {} | {} | `{}` |", data.file, data.rows, data.sha256)?;
     }
-    writeln!(out, "\n| source | messages | licence | what it is |\n|---|---|---|---|")?;
+    writeln!(
+        out,
+        "\n| source | messages | licence | what it is |\n|---|---|---|---|"
+    )?;
     for (name, rows) in &report.sources {
         let (licence, about) = match known.iter().find(|source| source.name == *name) {
             Some(source) => (source.licence.as_str(), source.about.as_str()),
@@ -114,9 +143,17 @@ fn validation(out: &mut String, heads: &[HeadReport]) -> std::fmt::Result {
     }
     let dropped: Vec<&HeadReport> = heads.iter().filter(|head| !head.kept).collect();
     if !dropped.is_empty() {
-        writeln!(out, "\nNot shipped, because the data at hand can't carry them:\n")?;
+        writeln!(
+            out,
+            "\nNot shipped, because the data at hand can't carry them:\n"
+        )?;
         for head in dropped {
-            writeln!(out, "- {}: {}", head.head, head.reason.as_deref().unwrap_or_default())?;
+            writeln!(
+                out,
+                "- {}: {}",
+                head.head,
+                head.reason.as_deref().unwrap_or_default()
+            )?;
         }
     }
     Ok(())
@@ -126,7 +163,10 @@ fn tests(out: &mut String, report: &ChatReport) -> std::fmt::Result {
     if report.report.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n## Test files\n\nNothing was chosen by these. Figures at the shipped threshold.\n")?;
+    writeln!(
+        out,
+        "\n## Test files\n\nThis run chose nothing by these; F1 and accuracies are at the shipped threshold.\n"
+    )?;
     writeln!(
         out,
         "| file | head | n | positives | AUC | average precision | F1 | accuracy | balanced accuracy |\n\

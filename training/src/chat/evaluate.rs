@@ -76,7 +76,10 @@ pub fn score_rows(model: &LinearChatModel, rows: &[ChatRow]) -> (Vec<Vec<f32>>, 
 /// CPU time of this process so far, all threads.
 fn cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+    Duration::new(
+        now.tv_sec.unsigned_abs(),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    )
 }
 
 /// Figures of one file from the scores of its rows.

@@ -6,7 +6,9 @@ use std::io::Write;
 use std::path::Path;
 
 use novastream_models::linear::LinearChatModel;
-use novastream_models::manifest::{Contract, Dim, FileSpec, MANIFEST_FILE, Manifest, Task, TensorSpec};
+use novastream_models::manifest::{
+    Contract, Dim, FileSpec, MANIFEST_FILE, Manifest, Task, TensorSpec,
+};
 
 use super::evaluate::THRESHOLD;
 use super::{ChatArgs, ChatReport, TrainError, card};
@@ -33,7 +35,10 @@ impl RunLog {
 }
 
 fn io(path: &Path, source: std::io::Error) -> TrainError {
-    TrainError::Io { path: path.to_owned(), source }
+    TrainError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 pub(super) fn save_weights(model: &LinearChatModel, dir: &Path) -> Result<FileSpec, TrainError> {
@@ -55,7 +60,10 @@ pub(super) fn write(
     put("config.json", pretty(args)?)?;
     put("metrics.json", pretty(report)?)?;
     put(MANIFEST_FILE, manifest.to_toml()?)?;
-    put(novastream_models::card::CARD_FILE, card::render(args, &manifest, report)?)
+    put(
+        novastream_models::card::CARD_FILE,
+        card::render(args, &manifest, report)?,
+    )
 }
 
 fn pretty(value: &impl serde::Serialize) -> Result<String, TrainError> {
@@ -72,7 +80,10 @@ fn manifest(
     let mut metrics = BTreeMap::new();
     for head in report.heads.iter().filter(|head| head.kept) {
         if let Some(auc) = head.auc_within_sources {
-            metrics.insert(format!("validation.{}.auc_within_sources", head.head), round(auc));
+            metrics.insert(
+                format!("validation.{}.auc_within_sources", head.head),
+                round(auc),
+            );
         }
     }
     for file in &report.report {
@@ -97,7 +108,10 @@ fn manifest(
         ),
         limits: card::LIMITS.to_owned(),
         importer: None,
-        thresholds: labels.iter().map(|label| (label.clone(), f64::from(THRESHOLD))).collect(),
+        thresholds: labels
+            .iter()
+            .map(|label| (label.clone(), f64::from(THRESHOLD)))
+            .collect(),
         contract: Contract {
             inputs: vec![TensorSpec {
                 name: "text".to_owned(),

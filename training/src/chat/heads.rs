@@ -68,6 +68,9 @@ pub struct HeadReport {
     pub sources: Vec<SourceReport>,
 }
 
+/// A head that ships, with one weight a bucket.
+type Kept = (Head, Vec<f32>);
+
 /// Settings of all heads.
 #[derive(Clone, Debug)]
 pub struct HeadParams {
@@ -88,7 +91,7 @@ pub fn train(
     params: &HeadParams,
     tick: impl Fn() + Sync,
 ) -> Result<(Option<LinearChatModel>, Vec<HeadReport>), FormatError> {
-    let trained: Vec<(HeadReport, Option<(Head, Vec<f32>)>)> = (0..CHAT_HEADS.len())
+    let trained: Vec<(HeadReport, Option<Kept>)> = (0..CHAT_HEADS.len())
         .into_par_iter()
         .map(|head| train_head(corpus, head, params, &tick))
         .collect();
@@ -113,8 +116,11 @@ fn train_head(
     head: usize,
     params: &HeadParams,
     tick: &(impl Fn() + Sync),
-) -> (HeadReport, Option<(Head, Vec<f32>)>) {
-    let fit_params = FitParams { seed: params.fit.seed.wrapping_add(head as u64), ..params.fit };
+) -> (HeadReport, Option<Kept>) {
+    let fit_params = FitParams {
+        seed: params.fit.seed.wrapping_add(head as u64),
+        ..params.fit
+    };
     let training = Problem::gather(corpus, head, &params.balance, |sample| !sample.validation);
     let held_out = Problem::gather(corpus, head, &params.balance, |sample| sample.validation);
     let mut report = HeadReport {
@@ -141,7 +147,12 @@ fn train_head(
             })
             .collect(),
     };
-    let labelled = || training.sources.iter().filter(|source| source.role == Role::Labelled);
+    let labelled = || {
+        training
+            .sources
+            .iter()
+            .filter(|source| source.role == Role::Labelled)
+    };
     if labelled().next().is_none() {
         report.reason = Some("no source labels both kinds".to_owned());
         return (report, None);
@@ -175,7 +186,12 @@ fn train_head(
 }
 
 /// Fills the report's figures from held-out rows and answers the calibration.
-fn judge(corpus: &Corpus, held_out: &Problem, fitted: &Fitted, report: &mut HeadReport) -> Calibration {
+fn judge(
+    corpus: &Corpus,
+    held_out: &Problem,
+    fitted: &Fitted,
+    report: &mut HeadReport,
+) -> Calibration {
     let points: Vec<Point> = held_out
         .examples
         .iter()
@@ -194,17 +210,25 @@ fn judge(corpus: &Corpus, held_out: &Problem, fitted: &Fitted, report: &mut Head
     let calibration = calibrate(&points, &background);
     let scored = |take: &dyn Fn(Option<u16>) -> bool| -> Vec<(f32, bool)> {
         let rows = held_out.examples.iter().zip(&points);
-        rows.filter(|(example, _)| take(example.source)).map(|(_, point)| (point.0, point.1)).collect()
+        rows.filter(|(example, _)| take(example.source))
+            .map(|(_, point)| (point.0, point.1))
+            .collect()
     };
     let mut own_aucs = Vec::new();
     for part in &held_out.sources {
         if part.role != Role::Labelled || part.positives.min(part.negatives) < MIN_FOR_AUC {
             continue;
         }
-        let Some(own) = auc(&scored(&|of| of == Some(part.source))) else { continue };
+        let Some(own) = auc(&scored(&|of| of == Some(part.source))) else {
+            continue;
+        };
         own_aucs.push(own);
         let name = &corpus.sources[usize::from(part.source)];
-        if let Some(entry) = report.sources.iter_mut().find(|entry| entry.source == *name) {
+        if let Some(entry) = report
+            .sources
+            .iter_mut()
+            .find(|entry| entry.source == *name)
+        {
             entry.validation_auc = Some(own);
         }
     }
@@ -212,12 +236,16 @@ fn judge(corpus: &Corpus, held_out: &Problem, fitted: &Fitted, report: &mut Head
     let at_threshold = Confusion::at(calibration.threshold, &labelled);
     report.validation_rows = labelled.len();
     report.validation_positives = labelled.iter().filter(|(_, positive)| *positive).count();
-    report.auc_within_sources = (!own_aucs.is_empty()).then(|| own_aucs.iter().sum::<f64>() / own_aucs.len() as f64);
+    report.auc_within_sources =
+        (!own_aucs.is_empty()).then(|| own_aucs.iter().sum::<f64>() / own_aucs.len() as f64);
     report.average_precision = average_precision(&labelled);
     report.f1 = at_threshold.f1();
     report.balanced_accuracy = at_threshold.balanced_accuracy();
     if !background.is_empty() {
-        let flagged = background.iter().filter(|row| row.0 >= calibration.threshold).count();
+        let flagged = background
+            .iter()
+            .filter(|row| row.0 >= calibration.threshold)
+            .count();
         report.background_flagged = Some(flagged as f64 / background.len() as f64);
     }
     calibration
@@ -226,9 +254,10 @@ fn judge(corpus: &Corpus, held_out: &Problem, fitted: &Fitted, report: &mut Head
 fn refusal(report: &HeadReport, gate: &Gate) -> Option<String> {
     let positives = report.validation_positives;
     match report.auc_within_sources {
-        _ if positives < gate.min_positives => {
-            Some(format!("{positives} held-out positives, {} needed", gate.min_positives))
-        }
+        _ if positives < gate.min_positives => Some(format!(
+            "{positives} held-out positives, {} needed",
+            gate.min_positives
+        )),
         None => Some("no source has enough held-out rows of both kinds".to_owned()),
         Some(auc) if auc < gate.min_auc => {
             Some(format!("held-out AUC {auc:.3}, {} needed", gate.min_auc))

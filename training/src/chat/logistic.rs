@@ -44,7 +44,10 @@ impl Fitted {
     /// The logit of a feature vector.
     pub fn logit(&self, features: &[(u32, f32)]) -> f32 {
         let sum = |features: &[(u32, f32)]| -> f32 {
-            features.iter().map(|(bucket, value)| value * self.weights[*bucket as usize]).sum()
+            features
+                .iter()
+                .map(|(bucket, value)| value * self.weights[*bucket as usize])
+                .sum()
         };
         self.bias + sum(features)
     }
@@ -65,7 +68,9 @@ pub fn fit(corpus: &Corpus, examples: &[Example], params: &FitParams, tick: impl
         for &at in &order {
             let example = &examples[at as usize];
             let features = &corpus.samples[example.row as usize].features;
-            let own = example.source.map_or(0.0, |source| intercepts[usize::from(source)]);
+            let own = example
+                .source
+                .map_or(0.0, |source| intercepts[usize::from(source)]);
             let mut logit = bias + own;
             for &(bucket, value) in features {
                 logit += value * weights[bucket as usize];
@@ -86,4 +91,88 @@ pub fn fit(corpus: &Corpus, examples: &[Example], params: &FitParams, tick: impl
         tick();
     }
     Fitted { weights, bias }
+}
+
+#[cfg(test)]
+mod tests {
+    use novastream_datasets::chat::CHAT_HEADS;
+
+    use super::*;
+    use crate::chat::corpus::Sample;
+
+    const PARAMS: FitParams = FitParams {
+        hash_bits: 10,
+        epochs: 40,
+        learning_rate: 0.3,
+        l2: 1e-6,
+        seed: 1,
+    };
+
+    fn corpus(rows: &[(u16, &[(u32, f32)])]) -> Corpus {
+        let sample = |&(source, features): &(u16, &[(u32, f32)])| Sample {
+            features: features.into(),
+            source,
+            weak: false,
+            validation: false,
+            labels: [None; CHAT_HEADS.len()],
+        };
+        let sources = vec!["a".to_owned(), "b".to_owned()];
+        Corpus {
+            samples: rows.iter().map(sample).collect(),
+            sources,
+        }
+    }
+
+    fn example(row: u32, source: u16, positive: bool) -> Example {
+        Example {
+            row,
+            source: Some(source),
+            positive,
+            weight: 1.0,
+        }
+    }
+
+    #[test]
+    fn features_get_the_sign_of_their_label() {
+        let corpus = corpus(&[(0, &[(1, 0.7), (9, 0.7)]), (0, &[(2, 0.7), (9, 0.7)])]);
+        let fitted = fit(
+            &corpus,
+            &[example(0, 0, true), example(1, 0, false)],
+            &PARAMS,
+            || {},
+        );
+        assert!(fitted.weights[1] > 0.5 && fitted.weights[2] < -0.5);
+        assert!(fitted.weights[9].abs() < 0.3, "{}", fitted.weights[9]);
+        assert!(
+            fitted.logit(&corpus.samples[0].features) > fitted.logit(&corpus.samples[1].features)
+        );
+    }
+
+    #[test]
+    fn a_mark_of_the_source_explains_less_than_with_one_intercept() {
+        // Feature 5 marks source b, whose rows are all positive but one.
+        let mut rows: Vec<(u16, &[(u32, f32)])> = Vec::new();
+        let (mut own, mut shared) = (Vec::new(), Vec::new());
+        for i in 0..4000_u32 {
+            let source = u16::from(i % 2 == 1);
+            rows.push((
+                source,
+                if source == 1 {
+                    &[(5, 1.0)]
+                } else {
+                    &[(6, 1.0)]
+                },
+            ));
+            let positive = if source == 1 { i % 20 != 1 } else { i % 20 == 0 };
+            own.push(example(i, source, positive));
+            shared.push(Example {
+                source: None,
+                ..example(i, source, positive)
+            });
+        }
+        let corpus = corpus(&rows);
+        let with_own = fit(&corpus, &own, &PARAMS, || {}).weights[5];
+        let with_one = fit(&corpus, &shared, &PARAMS, || {}).weights[5];
+        assert!(with_own < 0.9 * with_one, "{with_own} {with_one}");
+    }
 }

@@ -123,14 +123,22 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
     let started = Instant::now();
     let mut log = export::RunLog::create(&args.out)?;
     let (rows, data) = read(args, &mut log)?;
-    let corpus = Corpus::build(&rows, NgramHasher::new(args.hash_bits), args.validation_fraction);
+    let corpus = Corpus::build(
+        &rows,
+        NgramHasher::new(args.hash_bits),
+        args.validation_fraction,
+    );
     drop(rows);
     let sources = count_sources(&corpus);
     log.line(&format!(
         "{} messages from {} sources, {} held out, {:.1} s",
         corpus.samples.len(),
         sources.len(),
-        corpus.samples.iter().filter(|sample| sample.validation).count(),
+        corpus
+            .samples
+            .iter()
+            .filter(|sample| sample.validation)
+            .count(),
         started.elapsed().as_secs_f64(),
     ))?;
 
@@ -141,7 +149,9 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         log.line(&describe(head))?;
     }
     let Some(model) = model else {
-        return Err(TrainError::NoHead(heads.iter().map(describe).collect::<Vec<_>>().join("; ")));
+        return Err(TrainError::NoHead(
+            heads.iter().map(describe).collect::<Vec<_>>().join("; "),
+        ));
     };
     drop(corpus);
 
@@ -161,7 +171,10 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
     Ok(report)
 }
 
-fn read(args: &ChatArgs, log: &mut export::RunLog) -> Result<(Vec<ChatRow>, Vec<DataEntry>), TrainError> {
+fn read(
+    args: &ChatArgs,
+    log: &mut export::RunLog,
+) -> Result<(Vec<ChatRow>, Vec<DataEntry>), TrainError> {
     let mut rows = Vec::new();
     let mut data = Vec::new();
     for path in &args.data {
@@ -186,7 +199,10 @@ fn read(args: &ChatArgs, log: &mut export::RunLog) -> Result<(Vec<ChatRow>, Vec<
 
 fn head_params(args: &ChatArgs, corpus: &Corpus) -> HeadParams {
     let weight = |name: &String| {
-        args.source_weight.iter().find(|(source, _)| source == name).map_or(1.0, |(_, weight)| *weight)
+        args.source_weight
+            .iter()
+            .find(|(source, _)| source == name)
+            .map_or(1.0, |(_, weight)| *weight)
     };
     HeadParams {
         fit: FitParams {
@@ -201,7 +217,10 @@ fn head_params(args: &ChatArgs, corpus: &Corpus) -> HeadParams {
             source_weights: corpus.sources.iter().map(weight).collect(),
             background: args.background,
         },
-        gate: Gate { min_positives: args.min_positives, min_auc: args.min_auc },
+        gate: Gate {
+            min_positives: args.min_positives,
+            min_auc: args.min_auc,
+        },
         refit: !args.no_refit,
     }
 }
@@ -214,7 +233,10 @@ fn count_sources(corpus: &Corpus) -> Vec<(String, usize)> {
     corpus.sources.iter().cloned().zip(counts).collect()
 }
 
-fn evaluate_files(model: &LinearChatModel, files: &[PathBuf]) -> Result<Vec<FileFigures>, TrainError> {
+fn evaluate_files(
+    model: &LinearChatModel,
+    files: &[PathBuf],
+) -> Result<Vec<FileFigures>, TrainError> {
     let mut out = Vec::new();
     for path in files {
         let rows = load_chat(path)?;
@@ -225,7 +247,9 @@ fn evaluate_files(model: &LinearChatModel, files: &[PathBuf]) -> Result<Vec<File
 }
 
 fn describe(head: &HeadReport) -> String {
-    let auc = head.auc_within_sources.map_or_else(|| "-".to_owned(), |auc| format!("{auc:.3}"));
+    let auc = head
+        .auc_within_sources
+        .map_or_else(|| "-".to_owned(), |auc| format!("{auc:.3}"));
     match &head.reason {
         None => format!(
             "{}: held-out AUC within sources {auc}, F1 {:.3}, {} positives",
@@ -236,7 +260,8 @@ fn describe(head: &HeadReport) -> String {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    path.file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 fn progress(steps: u64) -> ProgressBar {

@@ -93,7 +93,9 @@ impl Problem {
         let mut counts = vec![(0, 0); corpus.sources.len()];
         let mut weak = vec![false; corpus.sources.len()];
         for sample in corpus.samples.iter().filter(|sample| take(sample)) {
-            let Some(count) = counts.get_mut(usize::from(sample.source)) else { continue };
+            let Some(count) = counts.get_mut(usize::from(sample.source)) else {
+                continue;
+            };
             match sample.labels[head] {
                 Some(true) => count.0 += 1,
                 Some(false) => count.1 += 1,
@@ -124,14 +126,26 @@ impl Problem {
         for sample in corpus.samples.iter().filter(|sample| take(sample)) {
             sizes[usize::from(sample.source)] += 1;
         }
-        let size_weight: Vec<f32> =
-            sizes.iter().map(|size| ((*size).max(1) as f32).powf(-balance.exponent)).collect();
+        let size_weight: Vec<f32> = sizes
+            .iter()
+            .map(|size| ((*size).max(1) as f32).powf(-balance.exponent))
+            .collect();
 
         let mut labelled = Vec::new();
         let mut background = Vec::new();
-        for (row, sample) in corpus.samples.iter().enumerate().filter(|(_, sample)| take(sample)) {
+        for (row, sample) in corpus
+            .samples
+            .iter()
+            .enumerate()
+            .filter(|(_, sample)| take(sample))
+        {
             let source = usize::from(sample.source);
-            let example = |source, positive, weight| Example { row: row as u32, source, positive, weight };
+            let example = |source, positive, weight| Example {
+                row: row as u32,
+                source,
+                positive,
+                weight,
+            };
             let ordinary = |source: usize| example(None, false, size_weight[source]);
             match (sample.labels[head], role(counts[source])) {
                 (Some(positive), Role::Labelled) => {
@@ -146,7 +160,11 @@ impl Problem {
         }
         thin(&mut background, MAX_BACKGROUND);
         scale(&mut labelled, 1.0);
-        let share = if background.is_empty() || head == TOXICITY { 0.0 } else { balance.background };
+        let share = if background.is_empty() || head == TOXICITY {
+            0.0
+        } else {
+            balance.background
+        };
         let total = labelled.len() as f32;
         if share > 0.0 && share < 1.0 && !labelled.is_empty() {
             let each = total * share / (1.0 - share) / background.len() as f32;
@@ -166,7 +184,10 @@ impl Problem {
                 negatives,
             })
             .collect();
-        Self { examples: labelled, sources }
+        Self {
+            examples: labelled,
+            sources,
+        }
     }
 }
 
@@ -188,7 +209,10 @@ fn thin(examples: &mut Vec<Example>, most: usize) {
 
 /// Scales weights to a mean.
 fn scale(examples: &mut [Example], mean: f32) {
-    let sum: f64 = examples.iter().map(|example| f64::from(example.weight)).sum();
+    let sum: f64 = examples
+        .iter()
+        .map(|example| f64::from(example.weight))
+        .sum();
     if sum > 0.0 {
         let factor = f64::from(mean) * examples.len() as f64 / sum;
         for example in examples {
@@ -201,8 +225,98 @@ fn scale(examples: &mut [Example], mean: f32) {
 mod tests {
     use super::*;
 
+    const HATE: usize = 1;
+
+    fn sample(source: u16, toxic: Option<bool>, hate: Option<bool>) -> Sample {
+        let mut labels = [None; CHAT_HEADS.len()];
+        labels[TOXICITY] = toxic;
+        labels[HATE] = hate;
+        Sample {
+            features: Box::new([(0, 1.0)]),
+            source,
+            weak: false,
+            validation: false,
+            labels,
+        }
+    }
+
+    /// Source 0 labels hate both ways, 1 positives alone, 2 negatives alone, 3 toxicity alone.
+    fn corpus() -> Corpus {
+        let mut samples = Vec::new();
+        for i in 0..20 {
+            samples.push(sample(0, None, Some(i % 2 == 0)));
+            samples.push(sample(1, None, Some(true)));
+            samples.push(sample(2, None, Some(false)));
+            samples.push(sample(3, Some(i % 4 == 0), None));
+        }
+        let sources = ["both", "positives", "negatives", "toxic"]
+            .map(str::to_owned)
+            .to_vec();
+        Corpus { samples, sources }
+    }
+
+    fn gather(head: usize, background: f32) -> Problem {
+        let balance = Balance {
+            exponent: 0.5,
+            source_weights: Vec::new(),
+            background,
+        };
+        Problem::gather(&corpus(), head, &balance, |_| true)
+    }
+
     #[test]
     fn indices_name_their_heads() {
-        assert_eq!((CHAT_HEADS[TOXICITY], CHAT_HEADS[SPAM]), ("toxicity", "spam"));
+        assert_eq!(
+            (CHAT_HEADS[TOXICITY], CHAT_HEADS[SPAM]),
+            ("toxicity", "spam")
+        );
+        assert_eq!(CHAT_HEADS[HATE], "hate");
+    }
+
+    #[test]
+    fn one_sided_sources_do_not_teach() {
+        let problem = gather(HATE, 0.5);
+        let roles: Vec<Role> = problem.sources.iter().map(|part| part.role).collect();
+        assert_eq!(roles, [Role::Labelled, Role::LeftOut, Role::Background]);
+        let of = |source| {
+            problem
+                .examples
+                .iter()
+                .filter(move |e| e.source == source)
+                .count()
+        };
+        assert_eq!((of(Some(0)), of(Some(1)), of(Some(2))), (20, 0, 0));
+        // Negatives alone, and what the toxicity source calls harmless.
+        assert_eq!(of(None), 20 + 15);
+        assert!(
+            problem
+                .examples
+                .iter()
+                .all(|e| e.source.is_some() || !e.positive)
+        );
+    }
+
+    #[test]
+    fn the_background_has_its_share_of_the_weight() {
+        for share in [0.0, 0.25, 0.5] {
+            let problem = gather(HATE, share);
+            let sum = |background: bool| -> f32 {
+                let rows = problem
+                    .examples
+                    .iter()
+                    .filter(|e| e.source.is_none() == background);
+                rows.map(|e| e.weight).sum()
+            };
+            let total = sum(true) + sum(false);
+            assert!((sum(true) / total - share).abs() < 1e-4, "{share}");
+            assert!((total / problem.examples.len() as f32 - 1.0).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn toxicity_has_no_background() {
+        let problem = gather(TOXICITY, 0.5);
+        assert_eq!(problem.examples.len(), 20);
+        assert!(problem.examples.iter().all(|e| e.source == Some(3)));
     }
 }

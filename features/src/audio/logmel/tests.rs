@@ -8,11 +8,7 @@ fn sha256_of_floats(values: impl IntoIterator<Item = f32>) -> String {
     values
         .into_iter()
         .for_each(|v| hasher.update(v.to_le_bytes()));
-    hasher
-        .finalize()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    hex::encode(hasher.finalize())
 }
 
 /// Noise over a rising saw-tooth, from integers, so that every machine makes the same bits.

@@ -1,0 +1,101 @@
+use novastream_datasets::sample::chat_sample_path;
+
+use super::*;
+
+fn options(model: &str, data: Vec<PathBuf>) -> ChatOptions {
+    ChatOptions {
+        data,
+        model: model.to_owned(),
+        tier: Tier::Fast,
+        scores: None,
+        json: true,
+    }
+}
+
+#[test]
+fn the_shipped_model_tells_insults_from_look_alikes() {
+    let dir = tempfile::tempdir().expect("dir");
+    let scores = dir.path().join("scores.jsonl");
+    let mut options = options("chat-linear", vec![chat_sample_path()]);
+    options.scores = Some(scores.clone());
+    let report = run(&options).expect("report");
+    let figures = &report.files[0].heads["toxicity"];
+    // The sample is ours and nothing was trained on it.
+    assert!(figures.auc.expect("auc") > 0.9, "{figures:?}");
+    assert!(
+        figures.balanced_accuracy.expect("both") > 0.8,
+        "{figures:?}"
+    );
+    assert!(report.files[0].heads["spam"].auc.expect("auc") > 0.8);
+    assert!(report.files[0].texts_per_cpu_second.expect("rate") > 0.0);
+
+    let lines = std::fs::read_to_string(&scores).expect("scores");
+    assert_eq!(lines.lines().count(), report.files[0].rows);
+    for line in lines.lines() {
+        let line: Value = serde_json::from_str(line).expect("json");
+        let scores = line["scores"].as_object().expect("scores");
+        assert!(scores.contains_key("toxicity"));
+        assert!(
+            scores
+                .values()
+                .all(|score| (0.0..=1.0).contains(&score.as_f64().expect("number")))
+        );
+    }
+}
+
+#[test]
+fn data_without_labels_is_scored() {
+    let dir = tempfile::tempdir().expect("dir");
+    let data = dir.path().join("messages.csv");
+    std::fs::write(&data, "text\nhello there\nyou are an idiot\n").expect("write");
+    let scores = dir.path().join("scores.jsonl");
+    let mut options = options("chat-linear", vec![data]);
+    options.scores = Some(scores.clone());
+    let report = run(&options).expect("report");
+    assert!(report.files[0].heads.is_empty());
+    let toxicity: Vec<f64> = std::fs::read_to_string(&scores)
+        .expect("scores")
+        .lines()
+        .map(|line| {
+            let line: Value = serde_json::from_str(line).expect("json");
+            line["scores"]["toxicity"].as_f64().expect("number")
+        })
+        .collect();
+    assert!(toxicity[0] < 0.5 && toxicity[1] > 0.5, "{toxicity:?}");
+}
+
+#[test]
+fn other_tiers_say_that_they_are_not_there() {
+    for tier in [Tier::Full, Tier::Cascade] {
+        let mut options = options("chat-linear", vec![chat_sample_path()]);
+        options.tier = tier;
+        let error = run(&options).expect_err("not trained");
+        assert_eq!(error.code(), "not_evaluated");
+        assert!(
+            error.to_string().contains("only the fast tier is trained"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn unknown_models_and_files_are_errors() {
+    let error = run(&options("no-such-model", vec![chat_sample_path()])).expect_err("unknown");
+    assert_eq!(error.code(), "model_unavailable");
+    assert!(run(&options("chat-linear", vec!["missing.csv".into()])).is_err());
+    assert_eq!(find_id("chat-linear@0.1.0"), "chat-linear@0.1.0");
+}
+
+fn find_id(name: &str) -> String {
+    model::find(name).expect("model").0
+}
+
+#[test]
+fn the_text_report_names_every_head() {
+    let text = run(&options("chat-linear", vec![chat_sample_path()]))
+        .expect("report")
+        .text();
+    for head in ["toxicity", "spam", "scam", "harassment"] {
+        assert!(text.contains(head), "{text}");
+    }
+}
