@@ -7,6 +7,7 @@
 
 mod common;
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use common::{Service, refused, service, settings};
@@ -304,7 +305,7 @@ impl Playlist {
                     "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:{first}\n"
                 );
                 for n in first..=last {
-                    text += &format!("#EXTINF:1.0,\nall{n}.ts\n");
+                    writeln!(text, "#EXTINF:1.0,\nall{n}.ts").unwrap();
                 }
                 if finished {
                     text.push_str("#EXT-X-ENDLIST\n");

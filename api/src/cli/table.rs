@@ -76,19 +76,17 @@ impl Table {
             let time = self.time(v, None);
             let (modality, category) = match v.kind {
                 Kind::Gap => ("stream", "gap"),
-                Kind::Text => ("text", "calm"),
                 _ if v.degraded.iter().any(|d| d.reason.starts_with("shed")) => ("stream", "shed"),
-                _ => ("-", "calm"),
+                Kind::Text if v.degraded.is_empty() => ("text", "calm"),
+                Kind::Text => ("text", "degraded"),
+                _ if v.degraded.is_empty() => ("-", "calm"),
+                _ => ("-", "degraded"),
             };
             let score = v.leading().and_then(|(_, r)| r.score);
-            let detail = match v.kind {
-                Kind::Gap => v.degraded.first().map(|d| d.reason.clone()),
-                Kind::Text => v.item_id.clone(),
-                _ if notable(v) => v
-                    .degraded
-                    .first()
-                    .map(|d| format!("{}: {}", d.component, d.reason)),
-                _ => None,
+            let detail = match (v.kind, &v.item_id) {
+                (Kind::Gap, _) => v.degraded.first().map(|d| d.reason.clone()),
+                (Kind::Text, Some(id)) => Some(id.clone()),
+                _ => unjudged(v),
             };
             let action = action(v);
             let detail = detail.unwrap_or_default();
@@ -189,6 +187,13 @@ fn detail(v: &Verdict, e: &Evidence) -> String {
         (Kind::Text, Some(id)) => format!("{id}  {what}"),
         _ => what,
     }
+}
+
+/// The parts that could not judge, by name; the service's log and `/v1/models` say why.
+fn unjudged(v: &Verdict) -> Option<String> {
+    let mut parts: Vec<&str> = v.degraded.iter().map(|d| d.component.as_str()).collect();
+    parts.dedup();
+    (!parts.is_empty()).then(|| format!("not judged: {}", parts.join(", ")))
 }
 
 fn shorten(text: &str, most: usize) -> String {

@@ -119,6 +119,9 @@ fn join(failures: &[SourceFailure]) -> String {
 /// Why one source did not deliver.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
+    /// A mirror would have the file, but none is set.
+    #[error("no mirror folder is set (NOVASTREAM_MIRROR)")]
+    MirrorUnset,
     /// The mirror folder has no such file.
     #[error("{} is not there", path.display())]
     MirrorMissing {
@@ -193,6 +196,7 @@ impl FetchError {
     /// Stable code for logs and API answers.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::MirrorUnset => "mirror_unset",
             Self::MirrorMissing { .. } => "mirror_missing",
             Self::ClientMissing { .. } => "client_missing",
             Self::ClientFailed { .. } => "client_failed",

@@ -170,6 +170,15 @@ fn sources_are_tried_in_order_and_all_failures_are_told() {
 }
 
 #[test]
+fn a_missing_mirror_setting_is_told() {
+    let dir = tempfile::tempdir().expect("temp");
+    let store = ArtifactStore::new(dir.path(), None);
+    let m = manifest(&[("model.bin", b"hello")], vec![mirror_source("model.bin", "m.bin")]);
+    let error = store.pull(&m, &mut |_| {}).expect_err("no source").to_string();
+    assert!(error.contains("NOVASTREAM_MIRROR"), "{error}");
+}
+
+#[test]
 fn another_store_is_a_mirror() {
     let place = Place::new();
     let m = manifest(&[("model.bin", b"hello")], vec![]);
