@@ -63,10 +63,16 @@ impl Fetcher<'_> {
             }
         }
         // Not worth a word while other sources deliver.
-        let mirrored = manifest.sources.iter().find(|s| matches!(s, Source::Mirror { .. }));
+        let mirrored = manifest
+            .sources
+            .iter()
+            .find(|s| matches!(s, Source::Mirror { .. }));
         if let Some(source) = mirrored.filter(|_| self.mirror.is_none() && !missing.is_empty()) {
             let source = source.to_string();
-            failures.push(SourceFailure { source, error: FetchError::MirrorUnset });
+            failures.push(SourceFailure {
+                source,
+                error: FetchError::MirrorUnset,
+            });
         }
         failures
     }

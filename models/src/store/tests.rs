@@ -173,8 +173,14 @@ fn sources_are_tried_in_order_and_all_failures_are_told() {
 fn a_missing_mirror_setting_is_told() {
     let dir = tempfile::tempdir().expect("temp");
     let store = ArtifactStore::new(dir.path(), None);
-    let m = manifest(&[("model.bin", b"hello")], vec![mirror_source("model.bin", "m.bin")]);
-    let error = store.pull(&m, &mut |_| {}).expect_err("no source").to_string();
+    let m = manifest(
+        &[("model.bin", b"hello")],
+        vec![mirror_source("model.bin", "m.bin")],
+    );
+    let error = store
+        .pull(&m, &mut |_| {})
+        .expect_err("no source")
+        .to_string();
     assert!(error.contains("NOVASTREAM_MIRROR"), "{error}");
 }
 

@@ -163,7 +163,11 @@ mod tests {
                     &[(6, 1.0)]
                 },
             ));
-            let positive = if source == 1 { i % 20 != 1 } else { i % 20 == 0 };
+            let positive = if source == 1 {
+                i % 20 != 1
+            } else {
+                i % 20 == 0
+            };
             own.push(example(i, source, positive));
             shared.push(Example {
                 source: None,
