@@ -4,6 +4,7 @@
 pub mod address;
 mod backoff;
 mod manager;
+mod memory;
 mod outage;
 mod queue;
 mod record;
@@ -14,6 +15,8 @@ mod store_sink;
 mod timeline;
 mod unjudged;
 
+#[cfg(test)]
+mod script;
 #[cfg(test)]
 mod session_tests;
 

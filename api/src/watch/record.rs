@@ -6,6 +6,7 @@ use novastream_features::media::MediaInfo;
 use serde::{Deserialize, Serialize};
 
 use super::address::redact;
+use super::memory::Memory;
 use super::timeline::Position;
 use crate::clock;
 use crate::store::{StoreError, StoreResult, WatchRow};
@@ -111,6 +112,9 @@ pub struct WatchRecord {
     pub media: Option<MediaInfo>,
     /// The stream's clock.
     pub position: Position,
+    /// What the last minute looked and sounded like.
+    #[serde(default)]
+    pub memory: Memory,
     /// The next window's number.
     pub sequence: u64,
 }
@@ -133,6 +137,7 @@ impl WatchRecord {
             last_latency_ms: None,
             media: None,
             position: Position::default(),
+            memory: Memory::default(),
             sequence: 0,
         }
     }

@@ -186,11 +186,21 @@ impl Session {
     async fn window(&mut self, arrived: Arrived, fixed_end: bool) {
         let Arrived {
             mut window,
+            marks,
             at,
             unix_ms,
         } = arrived;
-        let place = self.timeline.place(window.start_ms, window.end_ms, unix_ms);
-        let Place::New { shift_ms, hole } = place else {
+        let (start_ms, end_ms) = (window.start_ms, window.end_ms);
+        let memory = &mut self.record.memory;
+        let doubtful = self.timeline.doubtful(start_ms);
+        let recognised = doubtful.is_some_and(|until| memory.recognises(&marks, until));
+        let place = self.timeline.place(start_ms, end_ms, unix_ms, recognised);
+        let Place::New {
+            shift_ms,
+            hole,
+            other_clock,
+        } = place
+        else {
             self.record.counts.repeated += 1;
             metrics::counter!(names::WATCH_WINDOWS, "outcome" => "repeated").increment(1);
             if fixed_end {
@@ -199,6 +209,10 @@ impl Session {
             }
             return;
         };
+        if other_clock {
+            memory.clear();
+        }
+        memory.note(&marks);
         let reason = self.recovered();
         if let Some((from, to)) = hole {
             self.gap(from, to, &reason).await;
@@ -263,11 +277,19 @@ impl Session {
     /// Records windows that analysis had no time for.
     async fn shed(&mut self, span: Span, windows: u32) {
         let now = clock::unix_ms();
-        let Place::New { shift_ms, hole } = self.timeline.place(span.start_ms, span.end_ms, now)
+        let place = self.timeline.place(span.start_ms, span.end_ms, now, false);
+        let Place::New {
+            shift_ms,
+            hole,
+            other_clock,
+        } = place
         else {
             self.record.counts.repeated += u64::from(windows);
             return;
         };
+        if other_clock {
+            self.record.memory.clear();
+        }
         let reason = self.recovered();
         if let Some((from, to)) = hole {
             self.gap(from, to, &reason).await;

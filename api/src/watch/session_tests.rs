@@ -1,247 +1,16 @@
 //! Sessions over scripted sources: ends, outages, restarts, repetitions, overload.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-use novastream_features::media::{CancelToken, MediaError, MediaInfo, Window};
-use novastream_inference::{Action, Kind, ModelStatus, Policy, StreamHistory, TextItem, Verdict};
-use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use novastream_features::media::MediaError;
+use novastream_inference::{Kind, Policy};
+use tokio::sync::watch;
 
-use super::queue::Span;
-use super::{Opener, Session, Sink, Source, Step, Stop, Tools, WatchRecord, WatchState, unjudged};
+use super::script::{Act, Kept, Opening, Script, Slow, file, live, refused};
+use super::{Session, Sink, Stop, Tools, WatchRecord, WatchState, unjudged};
 use crate::config::WatchSettings;
-use crate::error::ApiError;
-use crate::judge::{Context, Judge};
 use crate::pool::Pool;
-use crate::store::{Committed, StoreResult};
-
-/// What a scripted source does next.
-#[derive(Clone)]
-enum Act {
-    /// Windows of two seconds, from the first start to before the second, step 2000 ms.
-    Windows(i64, i64),
-    /// Windows of 20 ms, one every 20 ms.
-    Paced(i64, i64),
-    Wait(u64),
-    Fail(MediaError),
-    /// Blocks until the session has enough of it.
-    Hang,
-}
-
-#[derive(Clone)]
-struct Attempt {
-    known_end: bool,
-    acts: Vec<Act>,
-}
-
-type Opening = Result<Attempt, MediaError>;
-
-#[allow(clippy::unnecessary_wraps, reason = "a script is a list of results")]
-fn live(acts: &[Act]) -> Opening {
-    Ok(Attempt {
-        known_end: false,
-        acts: acts.to_vec(),
-    })
-}
-
-#[allow(clippy::unnecessary_wraps, reason = "a script is a list of results")]
-fn file(acts: &[Act]) -> Opening {
-    Ok(Attempt {
-        known_end: true,
-        acts: acts.to_vec(),
-    })
-}
-
-fn refused() -> MediaError {
-    MediaError::Source {
-        message: "connection refused".into(),
-    }
-}
-
-/// Plays one attempt an opening; afterwards the source is gone.
-struct Script(StdMutex<VecDeque<Opening>>);
-
-impl Opener for Script {
-    fn open(&self, _: &str, cancel: &CancelToken) -> Result<Box<dyn Source>, MediaError> {
-        let attempt = self
-            .0
-            .lock()
-            .unwrap()
-            .pop_front()
-            .unwrap_or_else(|| Err(refused()))?;
-        let info = MediaInfo {
-            container: "script".into(),
-            video: None,
-            audio: None,
-        };
-        Ok(Box::new(Playing {
-            acts: attempt.acts.into(),
-            known_end: attempt.known_end,
-            info,
-            cancel: cancel.clone(),
-        }))
-    }
-}
-
-struct Playing {
-    acts: VecDeque<Act>,
-    known_end: bool,
-    info: MediaInfo,
-    cancel: CancelToken,
-}
-
-impl Source for Playing {
-    fn info(&self) -> &MediaInfo {
-        &self.info
-    }
-
-    fn known_end(&self) -> bool {
-        self.known_end
-    }
-
-    fn next_window(&mut self) -> Result<Option<Window>, MediaError> {
-        loop {
-            match self.acts.front_mut() {
-                None => return Ok(None),
-                Some(Act::Windows(from, to)) if *from < *to => {
-                    *from += 2000;
-                    return Ok(Some(empty(*from - 2000, *from)));
-                }
-                Some(Act::Paced(from, to)) if *from < *to => {
-                    std::thread::sleep(Duration::from_millis(20));
-                    *from += 20;
-                    return Ok(Some(empty(*from - 20, *from)));
-                }
-                Some(Act::Fail(error)) => return Err(error.clone()),
-                Some(Act::Wait(ms)) => std::thread::sleep(Duration::from_millis(*ms)),
-                Some(Act::Hang) => {
-                    while !self.cancel.is_cancelled() {
-                        std::thread::sleep(Duration::from_millis(5));
-                    }
-                    return Err(MediaError::Cancelled);
-                }
-                Some(Act::Windows(..) | Act::Paced(..)) => {}
-            }
-            self.acts.pop_front();
-        }
-    }
-}
-
-fn empty(start_ms: i64, end_ms: i64) -> Window {
-    Window {
-        start_ms,
-        end_ms,
-        frames: Vec::new(),
-        audio: None,
-        notices: Vec::new(),
-    }
-}
-
-/// Allows every window, after a while.
-struct Slow(Duration);
-
-impl Judge for Slow {
-    fn models(&self) -> Vec<ModelStatus> {
-        Vec::new()
-    }
-
-    fn text(&self, _: &[TextItem], _: &Policy) -> Vec<Verdict> {
-        Vec::new()
-    }
-
-    fn image(&self, _: &[u8], _: Option<&str>, _: &Context) -> Result<Verdict, ApiError> {
-        Err(ApiError::internal("no pictures here"))
-    }
-
-    fn segment(
-        &self,
-        _: Arc<[u8]>,
-        _: &Context,
-        _: &mut StreamHistory,
-        _: &CancelToken,
-    ) -> Result<Verdict, ApiError> {
-        Err(ApiError::internal("no segments here"))
-    }
-
-    fn window(
-        &self,
-        window: Window,
-        _: &MediaInfo,
-        context: &Context,
-        _: &mut StreamHistory,
-    ) -> Verdict {
-        std::thread::sleep(self.0);
-        let span = Span {
-            start_ms: window.start_ms,
-            end_ms: window.end_ms,
-        };
-        let mut verdict = unjudged::window(context, &context.policy, span, "x", "x");
-        (verdict.action, verdict.review) = (Action::Allow, false);
-        verdict.degraded.clear();
-        verdict
-    }
-}
-
-#[derive(Default)]
-struct Kept {
-    steps: StdMutex<Vec<Step>>,
-    history: Arc<Mutex<StreamHistory>>,
-}
-
-impl Sink for Kept {
-    fn history<'a>(
-        &'a self,
-        _: &'a str,
-    ) -> BoxFuture<'a, StoreResult<OwnedMutexGuard<StreamHistory>>> {
-        Arc::clone(&self.history).lock_owned().map(Ok).boxed()
-    }
-
-    fn keep(&self, step: Step) -> BoxFuture<'_, StoreResult<Option<Committed>>> {
-        let mut steps = self.steps.lock().unwrap();
-        let seq = steps.len() as i64;
-        steps.push(step);
-        async move {
-            Ok(Some(Committed {
-                seq,
-                latency_ms: Some(1.0),
-            }))
-        }
-        .boxed()
-    }
-}
-
-impl Kept {
-    /// Kind, start and end of every verdict, seconds.
-    fn verdicts(&self) -> Vec<(Kind, i64, i64)> {
-        let steps = self.steps.lock().unwrap();
-        let verdicts = steps
-            .iter()
-            .filter_map(|s| s.verdict.as_ref().map(|v| &v.verdict));
-        verdicts
-            .map(|v| (v.kind, v.start_ms.unwrap() / 1000, v.end_ms.unwrap() / 1000))
-            .collect()
-    }
-
-    fn reasons(&self) -> Vec<String> {
-        let steps = self.steps.lock().unwrap();
-        let verdicts = steps
-            .iter()
-            .filter_map(|s| s.verdict.as_ref().map(|v| &v.verdict));
-        verdicts
-            .flat_map(|v| v.degraded.iter().map(|d| d.reason.clone()))
-            .collect()
-    }
-
-    fn states(&self) -> Vec<WatchState> {
-        let steps = self.steps.lock().unwrap();
-        let mut states: Vec<WatchState> = steps.iter().map(|s| s.record.state).collect();
-        states.dedup();
-        states
-    }
-}
 
 struct Run {
     kept: Arc<Kept>,
@@ -362,6 +131,22 @@ async fn an_outage_is_a_gap_and_repeated_windows_are_left_out() {
         sequences.windows(2).all(|w| w[1] == w[0] + 1),
         "{sequences:?}"
     );
+}
+
+#[tokio::test]
+async fn a_restarted_source_that_counts_anew_is_judged_not_skipped() {
+    let (record, kept) = play(vec![
+        live(&[Act::Windows(100_000, 120_000), Act::Fail(refused())]),
+        // The same timestamps, another stream.
+        live(&[Act::Others(110_000, 124_000)]),
+    ])
+    .await;
+    assert_eq!(record.counts.repeated, 0);
+    assert_eq!(record.counts.windows, 17);
+    // On the stream's clock it goes on where the first one stopped.
+    let verdicts = kept.verdicts();
+    assert_eq!(verdicts[10], (Win, 120, 122));
+    assert_eq!(verdicts[16], (Win, 132, 134));
 }
 
 #[tokio::test]

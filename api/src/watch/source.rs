@@ -7,6 +7,7 @@ use novastream_features::media::{
     CancelToken, LiveSource, MediaError, MediaInfo, SourceOptions, Window,
 };
 
+use super::memory::Marks;
 use super::queue::{Span, Spanned, WindowQueue};
 use crate::clock;
 
@@ -74,6 +75,8 @@ impl Opener for LibavOpener {
 pub struct Arrived {
     /// The window, in the source's time.
     pub window: Window,
+    /// What it can be recognised by.
+    pub marks: Marks,
     /// For measuring.
     pub at: Instant,
     /// For the stream's clock.
@@ -184,6 +187,7 @@ fn read(
         let at = Instant::now();
         let until = (!known_end).then(|| at + pace.ahead(window.start_ms, at));
         let arrived = Arrived {
+            marks: Marks::of(&window),
             window,
             at,
             unix_ms: clock::unix_ms(),

@@ -64,6 +64,9 @@ pub struct Payloads {
     endpoint: Endpoint,
     segment_ms: u64,
     fresh_streams: bool,
+    /// Tells the streams of this run from those of earlier ones, whose history the service may
+    /// still hold.
+    run: String,
 }
 
 /// The address of `endpoint` under `target`, which may carry a path prefix.
@@ -148,6 +151,7 @@ impl Payloads {
             endpoint,
             segment_ms,
             fresh_streams,
+            run: run_name(),
         })
     }
 
@@ -164,7 +168,7 @@ impl Payloads {
             } else {
                 (connection as u64, turn)
             };
-            let stream = format!("load-{}-{stream}", std::process::id());
+            let stream = format!("load-{}-{stream}", self.run);
             request
                 .url_mut()
                 .query_pairs_mut()
@@ -185,6 +189,13 @@ impl Payloads {
         let total: u64 = self.requests.iter().map(|(_, n)| n).sum();
         total as f64 / self.requests.len() as f64
     }
+}
+
+/// The process and the moment of its start, which differ between runs on one machine.
+fn run_name() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let ms = now.map_or(0, |since| since.as_millis());
+    format!("{}-{ms}", std::process::id())
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, EvalError> {
