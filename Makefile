@@ -22,7 +22,7 @@ setup: ## Install what building and running need (Debian packages), and say what
 .PHONY: demo
 demo: setup ## See a real live stream being moderated (about 40 s after the build)
 	$(CARGO) build --release -p novastream-api --bins --example demo
-	@echo "models: $$(echo fetching into .novastream/models)"
+	@echo "demo: fetching model artifacts into $(NOVASTREAM_MODELS)"
 	target/release/novastream models pull --all || echo "demo: some models could not be fetched; the demo says what that costs"
 	target/release/examples/demo
 
@@ -75,7 +75,12 @@ serve: ## Run the service on 127.0.0.1:8080
 
 .PHONY: bench
 bench: ## Criterion benches: decode, preprocess, each model, text normaliser
-	$(CARGO) bench --workspace --benches -- --noplot
+	$(CARGO) bench --locked --workspace --bench '*' -- --noplot
+
+.PHONY: bench-service
+bench-service: ## Latency and throughput of the running service (on an idle machine)
+	$(CARGO) build --locked --release --workspace --bins
+	scripts/bench-service.sh target/release
 
 .PHONY: train-chat
 train-chat: ## Train the chat model on NOVASTREAM_DATA into out/chat
@@ -83,7 +88,7 @@ train-chat: ## Train the chat model on NOVASTREAM_DATA into out/chat
 
 .PHONY: eval-chat
 eval-chat: ## Evaluate the shipped chat model on the eval files of NOVASTREAM_DATA
-	$(CARGO) run --release -p novastream-evals -- chat --data $(wildcard $(NOVASTREAM_DATA)/text/eval/*.jsonl.gz) --json
+	$(CARGO) run --release -p novastream-evals -- chat --data $(wildcard $(NOVASTREAM_DATA)/text/eval/*.jsonl.gz $(NOVASTREAM_DATA)/text/extra_eval.jsonl.gz) --json
 
 .PHONY: openapi
 openapi: ## Regenerate api/openapi.json

@@ -115,8 +115,8 @@ proptest! {
     #[test]
     fn plain_paths_never_leave_their_folder(path in "[a-z./\\\\:]{0,12}") {
         if is_plain_path(&path) {
-            let joined = std::path::Path::new("/root/dir").join(&path);
-            prop_assert!(joined.starts_with("/root/dir"));
+            let joined = std::path::Path::new("/srv/store").join(&path);
+            prop_assert!(joined.starts_with("/srv/store"));
             prop_assert!(joined.components().all(|c| c != std::path::Component::ParentDir));
         }
     }
