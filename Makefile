@@ -56,7 +56,7 @@ test-models: build
 .PHONY: nextest
 nextest:
 ifneq ($(NEXTEST),)
-	$(CARGO) nextest run --locked --workspace --all-targets
+	$(CARGO) nextest run --locked --workspace --lib --bins --tests --examples
 else
 	$(CARGO) test --locked --workspace --lib --bins --tests --examples
 endif

@@ -1,5 +1,5 @@
 //! What each model costs: `cargo bench -p novastream-inference`. Models that are not pulled are
-//! skipped by name.
+//! skipped by name, on stderr: stdout belongs to the list of benches.
 
 use std::{hint::black_box, time::Duration};
 
@@ -40,7 +40,7 @@ fn sessions(model: &str) -> Vec<(&'static str, Box<dyn Session>)> {
     let graph = match graph {
         Ok(graph) => graph,
         Err(error) => {
-            println!("skipped: {model} not present ({error})");
+            eprintln!("skipped: {model} not present ({error})");
             return Vec::new();
         }
     };
@@ -56,11 +56,11 @@ fn sessions(model: &str) -> Vec<(&'static str, Box<dyn Session>)> {
         .and_then(|runtime| runtime.session(&graph, 1, 1).map_err(|e| e.to_string()));
     match library {
         Ok(session) => found.push(("onnxruntime", Box::new(session))),
-        Err(error) => println!("skipped: {model} on onnxruntime ({error})"),
+        Err(error) => eprintln!("skipped: {model} on onnxruntime ({error})"),
     }
     match CandleSession::load(&graph) {
         Ok(session) => found.push(("candle", Box::new(session))),
-        Err(error) => println!("skipped: {model} on candle ({error})"),
+        Err(error) => eprintln!("skipped: {model} on candle ({error})"),
     }
     found
 }
@@ -121,7 +121,7 @@ fn pipeline(c: &mut Criterion) {
             .iter()
             .any(|m| m.task == task && m.state == ModelState::Ready);
         if !found {
-            println!("skipped: {task} not present");
+            eprintln!("skipped: {task} not present");
         }
         found
     };
