@@ -1,0 +1,110 @@
+//! Options of `novastream-train recommender`.
+
+use std::path::PathBuf;
+
+use novastream_datasets::events::{Clock, EventColumns, parse_time};
+use serde::Serialize;
+
+/// Train the recommender from behaviour events.
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub struct RecommenderArgs {
+    /// Events: CSV, JSONL or Parquet, plain or .gz
+    #[arg(long, value_name = "FILE")]
+    pub events: PathBuf,
+    /// What was available when: rows of time and item. Without it a channel counts as live
+    /// within three hours of its events
+    #[arg(long, value_name = "FILE")]
+    pub availability: Option<PathBuf>,
+    /// Column names
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub columns: ColumnArgs,
+    /// Train on events before this time only: a number in the unit of the time column, or a date
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: Option<i64>,
+    /// Folder for the run: model, card, metrics, configuration, log
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Name of the model
+    #[arg(long, default_value = "recommender")]
+    pub name: String,
+    /// Version of the model
+    #[arg(long, default_value = "0.1.0", value_name = "VERSION")]
+    pub model_version: String,
+    /// Seed of all randomness; the same data and options give the same bytes
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+    /// Ridge of EASE at an item of average count; chosen on held-out events when not given
+    #[arg(long)]
+    pub ease_lambda: Option<f32>,
+    /// Print one JSON object
+    #[arg(long)]
+    #[serde(skip)]
+    pub json: bool,
+}
+
+/// Which column holds what; usual names are found without.
+#[derive(Clone, Debug, Default, clap::Args, Serialize)]
+pub struct ColumnArgs {
+    /// Who
+    #[arg(long, value_name = "COLUMN")]
+    pub user_col: Option<String>,
+    /// What: channel, item
+    #[arg(long, value_name = "COLUMN")]
+    pub item_col: Option<String>,
+    /// When; without such a column the order of the file is the time
+    #[arg(long, value_name = "COLUMN")]
+    pub time_col: Option<String>,
+    /// How much: a rating, minutes watched
+    #[arg(long, value_name = "COLUMN")]
+    pub weight_col: Option<String>,
+    /// Category or community of an event
+    #[arg(long, value_name = "COLUMN")]
+    pub group_col: Option<String>,
+    /// Seconds in one unit of the time column; told from the size of the numbers when not given
+    #[arg(long, value_name = "SECONDS")]
+    pub step_seconds: Option<f64>,
+}
+
+impl ColumnArgs {
+    /// The columns for the readers.
+    pub fn columns(&self) -> EventColumns {
+        EventColumns {
+            user: self.user_col.clone(),
+            item: self.item_col.clone(),
+            time: self.time_col.clone(),
+            weight: self.weight_col.clone(),
+            group: self.group_col.clone(),
+        }
+    }
+
+    /// The unit of time, where the user said it.
+    pub fn clock(&self) -> Option<Clock> {
+        self.step_seconds.map(Clock::Seconds)
+    }
+}
+
+fn time(text: &str) -> Result<i64, String> {
+    parse_time(text).ok_or_else(|| "expected a number or a date".to_owned())
+}
+
+impl RecommenderArgs {
+    /// Checks what the parser can't; the message says what would be right.
+    pub fn validate(&self) -> Result<(), String> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        if self
+            .columns
+            .step_seconds
+            .is_some_and(|step| !positive(step))
+        {
+            return Err("--step-seconds must be above 0".to_owned());
+        }
+        if self
+            .ease_lambda
+            .is_some_and(|lambda| !positive(f64::from(lambda)))
+        {
+            return Err("--ease-lambda must be above 0".to_owned());
+        }
+        Ok(())
+    }
+}
