@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Blend, Ease, Factors, ItemKnn, Popularity, RecommenderError, Scorer, ScorerKind, SparseRows,
-    TensorFile, Weighting,
+    Blend, Ease, Factors, ItemKnn, Popularity, Ranker, RecommenderError, Scorer, ScorerKind,
+    SparseRows, TensorFile, Weighting,
 };
 use crate::manifest::{FileSpec, MANIFEST_FILE, Manifest, ManifestError, Task};
 
@@ -18,6 +18,10 @@ pub const ITEMS_FILE: &str = "items.json";
 pub const SETTINGS_FILE: &str = "recommender.json";
 /// Arrays of the base models.
 pub const WEIGHTS_FILE: &str = "base.safetensors";
+/// Settings of the ranker: JSON. Not there where no ranker was trained.
+pub const RANKER_SETTINGS_FILE: &str = "ranker.json";
+/// Arrays of the ranker.
+pub const RANKER_FILE: &str = "ranker.safetensors";
 
 /// What scoring needs beside the arrays.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -67,6 +71,8 @@ pub struct RecommenderBundle {
     pub config: RecommenderConfig,
     /// Base models.
     pub base: BaseModels,
+    /// The ranker of live lists, where times allowed one.
+    pub ranker: Option<Ranker>,
     items: Vec<String>,
     numbers: HashMap<String, u32>,
 }
@@ -82,6 +88,7 @@ impl RecommenderBundle {
         Self {
             config,
             base,
+            ranker: None,
             items,
             numbers,
         }
@@ -123,7 +130,7 @@ impl RecommenderBundle {
         let json = |name: &str, text: serde_json::Result<Vec<u8>>| {
             text.map_err(|error| format(name, error.to_string()))
         };
-        let contents = [
+        let mut contents = vec![
             (
                 ITEMS_FILE,
                 json(ITEMS_FILE, serde_json::to_vec(&self.items))?,
@@ -139,6 +146,18 @@ impl RecommenderBundle {
                     .map_err(|message| format(WEIGHTS_FILE, message))?,
             ),
         ];
+        if let Some(ranker) = &self.ranker {
+            let mut tensors = TensorFile::default();
+            ranker.put(&mut tensors);
+            let arrays = tensors
+                .to_bytes()
+                .map_err(|message| format(RANKER_FILE, message))?;
+            contents.push((
+                RANKER_SETTINGS_FILE,
+                json(RANKER_SETTINGS_FILE, ranker.head())?,
+            ));
+            contents.push((RANKER_FILE, arrays));
+        }
         contents
             .into_iter()
             .map(|(name, bytes)| write(dir, name, &bytes))
@@ -181,7 +200,14 @@ impl RecommenderBundle {
         let base = TensorFile::from_bytes(content(WEIGHTS_FILE)?)
             .and_then(|mut tensors| take(&mut tensors, items.len()))
             .map_err(|message| format(WEIGHTS_FILE, message))?;
-        Ok(Self::new(config, items, base))
+        let mut bundle = Self::new(config, items, base);
+        if let Some(head) = files.get(RANKER_SETTINGS_FILE) {
+            let ranker = TensorFile::from_bytes(content(RANKER_FILE)?)
+                .and_then(|mut tensors| Ranker::take(head, &mut tensors))
+                .map_err(|message| format(RANKER_FILE, message))?;
+            bundle.ranker = Some(ranker);
+        }
+        Ok(bundle)
     }
 }
 

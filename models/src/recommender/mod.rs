@@ -1,7 +1,8 @@
 //! What a recommender model is.
 //!
 //! Base models score items from a history of (item, weight) pairs ([`Scorer`]): [`Ease`],
-//! [`Factors`], [`ItemKnn`], [`Popularity`], joined by a [`Blend`]. How events become weights is
+//! [`Factors`], [`ItemKnn`], [`Popularity`], joined by a [`Blend`]. Over them, a
+//! [`Ranker`] orders what is live. How events become weights is
 //! part of the model ([`Weighting`]), so training and serving can't differ. A
 //! [`RecommenderBundle`] is the folder that all of it ships in.
 
@@ -11,24 +12,31 @@ mod ease;
 mod error;
 mod factors;
 mod knn;
+mod logit;
 mod popularity;
+mod ranker;
 mod sparse;
 mod tensors;
 mod top;
+mod trees;
 mod weighting;
 
 pub use blend::{Blend, BlendPart, ScorerKind};
 pub use bundle::{
-    BaseModels, ITEMS_FILE, RecommenderBundle, RecommenderConfig, SETTINGS_FILE, WEIGHTS_FILE,
+    BaseModels, ITEMS_FILE, RANKER_FILE, RANKER_SETTINGS_FILE, RecommenderBundle,
+    RecommenderConfig, SETTINGS_FILE, WEIGHTS_FILE,
 };
 pub use ease::Ease;
 pub use error::RecommenderError;
 pub use factors::Factors;
 pub use knn::ItemKnn;
+pub use logit::{Logit, LogitColumn, REACH};
 pub use popularity::Popularity;
+pub use ranker::Ranker;
 pub use sparse::SparseRows;
 pub use tensors::TensorFile;
 pub use top::top_n;
+pub use trees::{TreeNode, Trees};
 pub use weighting::{CountScale, Past, Weighting};
 
 /// A model that scores items for a user by what the user took before.
@@ -42,6 +50,12 @@ pub trait Scorer: Send + Sync {
 
     /// How many items the model knows: numbers below this.
     fn items(&self) -> usize;
+
+    /// Scores all items into `out`, which is [`Scorer::items`] long.
+    fn score_all(&self, history: &[(u32, f32)], out: &mut [f32]) {
+        let all: Vec<u32> = (0..self.items() as u32).collect();
+        self.score(history, &all, out);
+    }
 }
 
 #[cfg(test)]
