@@ -63,4 +63,9 @@ impl Scorer for Ease {
             Self::Sparse(rows) => rows.width(),
         }
     }
+
+    fn score_all(&self, history: &[(u32, f32)], out: &mut [f32]) {
+        out.fill(0.0);
+        self.add_all(history, out);
+    }
 }

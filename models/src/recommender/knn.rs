@@ -17,4 +17,9 @@ impl Scorer for ItemKnn {
     fn items(&self) -> usize {
         self.neighbours.width()
     }
+
+    fn score_all(&self, history: &[(u32, f32)], out: &mut [f32]) {
+        out.fill(0.0);
+        self.neighbours.add_rows(history, out);
+    }
 }

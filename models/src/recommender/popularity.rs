@@ -19,4 +19,8 @@ impl Scorer for Popularity {
     fn items(&self) -> usize {
         self.shares.len()
     }
+
+    fn score_all(&self, _history: &[(u32, f32)], out: &mut [f32]) {
+        out.copy_from_slice(&self.shares);
+    }
 }

@@ -5,6 +5,13 @@ use std::path::PathBuf;
 use novastream_datasets::events::{Clock, EventColumns, parse_time};
 use serde::Serialize;
 
+use super::inner::Goal;
+
+/// Catalogues up to this size keep all weights of EASE.
+const DENSE_ITEMS: usize = 2500;
+/// Weights kept for each item of larger ones.
+const KEEP: usize = 256;
+
 /// Train the recommender from behaviour events.
 #[derive(Clone, Debug, clap::Args, Serialize)]
 pub struct RecommenderArgs {
@@ -34,9 +41,35 @@ pub struct RecommenderArgs {
     /// Seed of all randomness; the same data and options give the same bytes
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
+    /// What the model is for: the next channel among those live, or unseen items of the whole
+    /// catalogue. Live when --until or --availability is given, rest otherwise
+    #[arg(long, value_enum)]
+    pub goal: Option<Goal>,
+    /// Do not choose settings on held-out events; take the usual ones
+    #[arg(long)]
+    pub no_search: bool,
     /// Ridge of EASE at an item of average count; chosen on held-out events when not given
     #[arg(long)]
     pub ease_lambda: Option<f32>,
+    /// Power by which an item's ridge grows with its count
+    #[arg(long)]
+    pub ease_exponent: Option<f32>,
+    /// How much less users weigh who took much, 0..=1
+    #[arg(long)]
+    pub ease_damping: Option<f32>,
+    /// EASE covers at most this many of the most taken items; matrix factorisation covers all
+    #[arg(long, default_value_t = 12_000)]
+    pub ease_items: usize,
+    /// Weights kept for each item in EASE's sparse form; 0 keeps all. Without it, catalogues up to
+    /// 2,500 items keep all and larger ones keep 256
+    #[arg(long, value_name = "N")]
+    pub ease_keep: Option<usize>,
+    /// Length of the vectors of matrix factorisation; 0 leaves it out
+    #[arg(long, default_value_t = 64)]
+    pub dims: usize,
+    /// Passes of matrix factorisation
+    #[arg(long, default_value_t = 10)]
+    pub passes: usize,
     /// Print one JSON object
     #[arg(long)]
     #[serde(skip)]
@@ -89,6 +122,23 @@ fn time(text: &str) -> Result<i64, String> {
 }
 
 impl RecommenderArgs {
+    /// What the model is for.
+    pub fn goal(&self) -> Goal {
+        let live = self.until.is_some() || self.availability.is_some();
+        self.goal
+            .unwrap_or(if live { Goal::Live } else { Goal::Rest })
+    }
+
+    /// Weights kept for each item in EASE, `None` for all.
+    pub fn keep(&self, items: usize) -> Option<usize> {
+        match self.ease_keep {
+            Some(0) => None,
+            Some(keep) => Some(keep),
+            None if items <= DENSE_ITEMS => None,
+            None => Some(KEEP),
+        }
+    }
+
     /// Checks what the parser can't; the message says what would be right.
     pub fn validate(&self) -> Result<(), String> {
         let positive = |value: f64| value.is_finite() && value > 0.0;

@@ -13,6 +13,7 @@ use novastream_models::recommender::{Ease, SparseRows};
 use rayon::prelude::*;
 
 use super::FitError;
+use super::knn::strongest;
 use super::matrix::Matrix;
 
 /// Unchecked settings of EASE.
@@ -57,7 +58,39 @@ impl EaseParams {
 }
 
 impl ValidEaseParams {
-    /// Fits the dense model: `items²` numbers of memory, twice.
+    /// Fits the model over the `head` most taken items (all, if there are no more): memory is
+    /// three times `head²` numbers. Items outside the head are as if unknown.
+    pub fn fit_head(&self, matrix: &Matrix, head: usize, keep: usize) -> Result<Ease, FitError> {
+        let items = matrix.width();
+        if items <= head {
+            return self.fit(matrix);
+        }
+        let counts = matrix.column_counts();
+        let mut order: Vec<u32> = (0..items as u32).collect();
+        order.sort_by_key(|item| (std::cmp::Reverse(counts[*item as usize]), *item));
+        order.truncate(head);
+        order.sort_unstable();
+        let mut number = vec![None; items];
+        for (new, old) in (0..).zip(&order) {
+            number[*old as usize] = Some(new);
+        }
+        let model = self.fit(&matrix.select(&number, head))?;
+        let Ease::Sparse(rows) = sparsify(model, keep) else {
+            return Err(FitError::Memory { items });
+        };
+        let full = (0..items).map(|item| {
+            let Some(row) = number[item] else {
+                return Vec::new();
+            };
+            let (columns, values) = rows.row(row as usize);
+            let old = columns.iter().map(|column| order[*column as usize]);
+            old.zip(values.iter().copied()).collect()
+        });
+        let rows = SparseRows::from_rows(items, full).ok_or(FitError::Memory { items })?;
+        Ok(Ease::Sparse(rows))
+    }
+
+    /// Fits the dense model: three times `items²` numbers of memory.
     pub fn fit(&self, matrix: &Matrix) -> Result<Ease, FitError> {
         let items = matrix.width();
         let gram = gram(matrix, self.0.damping);
@@ -188,28 +221,15 @@ pub fn sparsify(ease: Ease, keep: usize) -> Ease {
     };
     let rows: Vec<Vec<(u32, f32)>> = weights
         .par_chunks(*items.max(&1))
-        .map(|row| strongest(row, keep))
+        .map(|row| {
+            let entries = (0..).zip(row.iter().copied());
+            strongest(entries.filter(|(_, value)| *value != 0.0).collect(), keep)
+        })
         .collect();
     match SparseRows::from_rows(*items, rows) {
         Some(rows) => Ease::Sparse(rows),
         None => ease,
     }
-}
-
-/// The entries of largest size, by column; ties keep the lower columns.
-fn strongest(row: &[f32], keep: usize) -> Vec<(u32, f32)> {
-    let mut entries: Vec<(u32, f32)> = (0..).zip(row.iter().copied()).collect();
-    entries.retain(|(_, value)| *value != 0.0);
-    let larger =
-        |a: &(u32, f32), b: &(u32, f32)| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0));
-    if entries.len() > keep {
-        if keep > 0 {
-            entries.select_nth_unstable_by(keep - 1, larger);
-        }
-        entries.truncate(keep);
-    }
-    entries.sort_unstable_by_key(|(column, _)| *column);
-    entries
 }
 
 #[cfg(test)]
@@ -263,10 +283,10 @@ mod tests {
             [0.0, 1.0, 0.0, 1.0],
         ];
         for column in 0..*items {
-            for row in 0..*items {
+            for (row, gram) in gram.iter().enumerate() {
                 let mut sum = 0.0_f32;
-                for k in 0..*items {
-                    let g = gram[row][k] + if row == k { 2.0 } else { 0.0 };
+                for (k, g) in gram.iter().enumerate() {
+                    let g = g + if row == k { 2.0 } else { 0.0 };
                     let b = weights[k * items + column];
                     sum += g * (if k == column { 1.0 } else { 0.0 } - b);
                 }
