@@ -10,6 +10,7 @@ mod blend;
 mod bundle;
 mod ease;
 mod error;
+mod factor_index;
 mod factors;
 mod knn;
 mod logit;
@@ -28,6 +29,7 @@ pub use bundle::{
 };
 pub use ease::Ease;
 pub use error::RecommenderError;
+pub use factor_index::FactorIndex;
 pub use factors::Factors;
 pub use knn::ItemKnn;
 pub use logit::{Logit, LogitColumn, REACH};

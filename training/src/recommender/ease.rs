@@ -31,7 +31,7 @@ impl Default for EaseParams {
     fn default() -> Self {
         Self {
             lambda: 200.0,
-            exponent: 0.5,
+            exponent: 0.25,
             damping: 0.25,
         }
     }
