@@ -77,6 +77,10 @@ serve: ## Run the service on 127.0.0.1:8080
 bench: ## Criterion benches: decode, preprocess, each model, text normaliser
 	$(CARGO) bench --workspace --benches -- --noplot
 
+.PHONY: bench-recsys
+bench-recsys: ## Recommender beside numpy and implicit; BENCH_MAX_USERS=1000000 for the full growth curve
+	@scripts/bench-recsys/run.sh
+
 .PHONY: train-chat
 train-chat: ## Train the chat model on NOVASTREAM_DATA into out/chat
 	$(CARGO) run --release -p novastream-training -- chat --data $(TRAIN_DATA) --out out/chat
