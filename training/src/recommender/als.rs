@@ -76,8 +76,8 @@ impl AlsParams {
 }
 
 impl ValidAlsParams {
-    /// Fits item factors; `start` continues from an earlier model's vectors where it knows an
-    /// item.
+    /// Fits item factors; `start` continues from an earlier model's vectors, item by item, where
+    /// they are not all zero.
     pub fn fit(&self, matrix: &Matrix, start: Option<&Factors>) -> Result<Factors, FitError> {
         let params = self.0;
         let dims = params.dims;
@@ -87,9 +87,14 @@ impl ValidAlsParams {
             .map(|_| (rng.random::<f32>() + rng.random::<f32>() - 1.0) * spread * 2.0)
             .collect();
         if let Some(start) = start.filter(|start| start.dims() == dims) {
-            let known = start.vectors();
-            let shared = known.len().min(items.len());
-            items[..shared].copy_from_slice(&known[..shared]);
+            for (item, known) in items
+                .chunks_exact_mut(dims)
+                .zip(start.vectors().chunks_exact(dims))
+            {
+                if known.iter().any(|value| *value != 0.0) {
+                    item.copy_from_slice(known);
+                }
+            }
         }
         let mut users = vec![0.0; matrix.height() * dims];
         let by_item = matrix.transpose();

@@ -45,6 +45,10 @@ pub struct RecommenderArgs {
     /// catalogue. Live when --until or --availability is given, rest otherwise
     #[arg(long, value_enum)]
     pub goal: Option<Goal>,
+    /// Continue from the run in this folder: its settings and ranker stay, base models are fitted
+    /// on all events of the file, matrix factorisation from its vectors
+    #[arg(long, value_name = "DIR")]
+    pub update: Option<PathBuf>,
     /// Do not choose settings on held-out events; take the usual ones
     #[arg(long)]
     pub no_search: bool,

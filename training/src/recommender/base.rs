@@ -2,7 +2,7 @@
 
 use novastream_datasets::events::{Event, EventLog};
 use novastream_models::recommender::{
-    BaseModels, RecommenderBundle, RecommenderConfig, ScorerKind,
+    BaseModels, Factors, RecommenderBundle, RecommenderConfig, ScorerKind,
 };
 
 use super::matrix::Matrix;
@@ -11,7 +11,8 @@ use super::{FitError, RecommenderArgs, ease, popularity};
 
 /// Fits base models on events, all before `now`, and joins them in a bundle without a ranker.
 /// Models without a part in the blend are left out, except popularity, which is the fallback, and
-/// matrix factorisation where the ranker can use it (`all`).
+/// matrix factorisation where the ranker can use it (`all`), which continues from the vectors of
+/// `start` where they are given.
 pub fn fit(
     args: &RecommenderArgs,
     log: &EventLog,
@@ -19,6 +20,7 @@ pub fn fit(
     now: i64,
     settings: &Settings,
     all: bool,
+    start: Option<&Factors>,
 ) -> Result<RecommenderBundle, FitError> {
     let (users, items) = (log.users.len(), log.items.len());
     let matrix = Matrix::from_events(events, users, items, &settings.weighting, now);
@@ -31,7 +33,7 @@ pub fn fit(
         None => model,
     };
     let factors = if args.dims > 0 && (all || in_blend(ScorerKind::Factors)) {
-        Some(settings.factors.check()?.fit(&matrix, None)?)
+        Some(settings.factors.check()?.fit(&matrix, start)?)
     } else {
         None
     };

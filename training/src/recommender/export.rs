@@ -11,6 +11,7 @@ use novastream_models::manifest::{
 };
 use novastream_models::recommender::RecommenderBundle;
 
+use super::update::TRAINING_FILE;
 use super::{RecommenderArgs, RecommenderReport, RecommenderTrainError};
 
 /// What the card says a recommender must not be trusted with.
@@ -60,6 +61,10 @@ pub(super) fn write(
         std::fs::write(&path, text).map_err(|source| io(&path, source))
     };
     put("config.json", serde_json::to_string_pretty(args)? + "\n")?;
+    put(
+        TRAINING_FILE,
+        serde_json::to_string_pretty(&report.settings)? + "\n",
+    )?;
     put("metrics.json", serde_json::to_string_pretty(report)? + "\n")?;
     put(MANIFEST_FILE, manifest.to_toml()?)?;
     put(CARD_FILE, model_card(&manifest))

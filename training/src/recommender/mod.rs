@@ -18,6 +18,7 @@ pub mod popularity;
 pub mod ranker;
 pub mod search;
 mod stages;
+pub mod update;
 
 use std::collections::BTreeMap;
 
@@ -34,6 +35,7 @@ pub use stages::{Seconds, Stages};
 use inner::InnerSplit;
 use ranker::{RankerFit, RankerInput, RankerParams};
 use search::{Freedom, Search, Settings, Try};
+use update::Previous;
 
 /// One data file of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -110,7 +112,11 @@ pub fn run(args: &RecommenderArgs) -> Result<RecommenderReport, RecommenderTrain
         seconds.wall,
     ))?;
 
-    let (settings, tries) = choose(args, &log, train)?;
+    let previous = args.update.as_deref().map(Previous::load).transpose()?;
+    let (settings, tries) = match &previous {
+        Some(previous) => (previous.settings.clone(), Vec::new()),
+        None => choose(args, &log, train)?,
+    };
     let seconds = stages.end("choose");
     for Try { what, figure } in &tries {
         out.line(&format!(
@@ -120,7 +126,9 @@ pub fn run(args: &RecommenderArgs) -> Result<RecommenderReport, RecommenderTrain
     }
     out.line(&format!("settings chosen, {:.1} s", seconds.wall))?;
 
-    let mut bundle = base::fit(args, &log, train, now, &settings, args.goal() == Goal::Live)?;
+    let all = args.goal() == Goal::Live;
+    let start = previous.as_ref().and_then(|model| model.vectors(&log));
+    let mut bundle = base::fit(args, &log, train, now, &settings, all, start.as_ref())?;
     let seconds = stages.end("fit");
     out.line(&format!(
         "{} fitted, {:.1} s",
@@ -128,7 +136,13 @@ pub fn run(args: &RecommenderArgs) -> Result<RecommenderReport, RecommenderTrain
         seconds.wall
     ))?;
 
-    let ranker = fit_ranker(args, &log, train, now, &settings)?;
+    let ranker = match previous {
+        Some(previous) => {
+            bundle.ranker = previous.bundle.ranker;
+            None
+        }
+        None => fit_ranker(args, &log, train, now, &settings)?,
+    };
     let seconds = stages.end("ranker");
     let mut metrics = BTreeMap::new();
     if let Some(fit) = ranker {

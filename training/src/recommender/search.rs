@@ -2,7 +2,7 @@
 
 use indicatif::ProgressBar;
 use novastream_models::recommender::{Blend, BlendPart, CountScale, ScorerKind, Weighting};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::als::AlsParams;
 use super::ease::EaseParams;
@@ -18,7 +18,7 @@ const HEAD: usize = 4000;
 const GAIN: f64 = 4e-3;
 
 /// Settings, and how they did on held-out events.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// How events become weights.
     pub weighting: Weighting,
@@ -29,7 +29,6 @@ pub struct Settings {
     /// Item neighbourhoods.
     pub knn: KnnParams,
     /// How scores are joined.
-    #[serde(skip)]
     pub blend: Blend,
 }
 
