@@ -23,7 +23,7 @@ use super::{FitError, RecommenderTrainError};
 pub use boost::{BoostParams, ValidBoostParams};
 pub use lists::Lists;
 pub use logit::{LogitParams, ValidLogitParams};
-pub use sample::SampleParams;
+pub use sample::{SampleParams, interaction};
 pub use vectors::item_vectors;
 
 /// Fits the base models on events, all before the given time.

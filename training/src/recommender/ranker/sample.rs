@@ -22,7 +22,7 @@ pub struct SampleParams {
     /// Most lists of one stretch; beyond it they are thinned evenly.
     pub most_lists: usize,
     /// The best candidates by each of several signs that are always kept.
-    pub keep_best: f32,
+    pub keep_best: usize,
     /// How many of the other candidates are drawn; they count for those left out.
     pub others: usize,
 }
@@ -33,16 +33,14 @@ impl Default for SampleParams {
             stretches: 6,
             share: 0.045,
             most_lists: 8_000,
-            keep_best: 15.0,
-            others: 40,
+            keep_best: 12,
+            others: 30,
         }
     }
 }
 
-/// Columns that hold ranks, by which candidates are kept: own count, activity, base score,
-/// similar people.
-const RANK_COLUMNS: [&str; 4] = [
-    "own_count_rank",
+/// Columns that hold ranks, by which candidates are kept: activity, base score, similar people.
+const RANK_COLUMNS: [&str; 3] = [
     "channel_stream_rank",
     "score_long_rank",
     "similar_recent_rank",
@@ -134,17 +132,18 @@ impl SampleParams {
 
     /// Keeps the chosen row, own items, the best by every sign, and some of the others.
     fn keep(&self, rows: &Rows, target: usize, user: u32, rng: &mut SmallRng, lists: &mut Lists) {
-        let ranks = rank_columns();
-        let (mut kept, mut others) = (Vec::new(), Vec::new());
-        for (at, row) in rows.iter().enumerate() {
-            let best = ranks.iter().any(|column| row[*column] < self.keep_best);
-            if at == target || row[0] > 0.0 || best {
-                kept.push(at);
-            } else {
-                others.push(at);
+        let all: Vec<&[f32]> = rows.iter().collect();
+        let mut keep: Vec<bool> = all.iter().map(|row| row[0] > 0.0).collect();
+        keep[target] = true;
+        let mut order: Vec<usize> = (0..all.len()).collect();
+        for column in rank_columns() {
+            // Equal ranks, as of all that nobody similar touched, must not keep the whole list.
+            order.sort_by(|a, b| all[*a][column].total_cmp(&all[*b][column]).then(a.cmp(b)));
+            for at in order.iter().take(self.keep_best) {
+                keep[*at] = true;
             }
         }
-        let all: Vec<&[f32]> = rows.iter().collect();
+        let (kept, others): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|at| keep[*at]);
         let first = lists.rows();
         let mut chosen = first;
         for (place, at) in kept.into_iter().enumerate() {
