@@ -46,7 +46,7 @@ def main():
             print("no NOVASTREAM_DATA: generated events of the size of ML-1M instead")
             events = generate(folder, 6040, 3700, 165)
         ease = ours(events, ["--dims", "0", "--ease-lambda", "300"], f"{folder}/ease", length=length)
-        sparse = ["--dims", "64", "--ease-keep", "256"]
+        sparse = ["--all-models", "--dims", "64", "--ease-keep", "128"]
         both = ours(events, sparse, f"{folder}/both", length=length)
         numpy = peer(events, "--peer", "ease")
         implicit = peer(events, "--peer", "als")
@@ -63,7 +63,7 @@ def main():
             if users > int(os.environ.get("BENCH_MAX_USERS", "100000")):
                 continue
             path = generate(folder, users, items, 40)
-            step = ours(path, ["--passes", "5", "--ease-items", "8000"], f"{folder}/g{users}")
+            step = ours(path, ["--all-models", "--passes", "5", "--ease-items", "8000"], f"{folder}/g{users}")
             step.update(users=users, items=items)
             print(json.dumps(step), flush=True)
             answer["growth"].append(step)

@@ -69,6 +69,9 @@ pub struct RecommenderArgs {
     /// whole catalogue's HR@10 of ML-1M by .0001), places far down do
     #[arg(long, value_name = "N")]
     pub ease_keep: Option<usize>,
+    /// Ship every model, also those without a part in the blend
+    #[arg(long)]
+    pub all_models: bool,
     /// Length of the vectors of matrix factorisation; 0 leaves it out
     #[arg(long, default_value_t = 64)]
     pub dims: usize,

@@ -126,7 +126,7 @@ pub fn run(args: &RecommenderArgs) -> Result<RecommenderReport, RecommenderTrain
     }
     out.line(&format!("settings chosen, {:.1} s", seconds.wall))?;
 
-    let all = args.goal() == Goal::Live;
+    let all = args.all_models || args.goal() == Goal::Live;
     let start = previous.as_ref().and_then(|model| model.vectors(&log));
     let mut bundle = base::fit(args, &log, train, now, &settings, all, start.as_ref())?;
     let seconds = stages.end("fit");
