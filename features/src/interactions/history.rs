@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::channel::{Channel, LIVE_SLOTS};
 use super::person::Person;
-use super::vectors::ItemVectors;
+use super::vectors::{ItemVectors, dot};
 use super::{HourClock, Interaction};
 
 /// How much a [`History`] keeps.
@@ -172,6 +172,7 @@ impl History {
             for (sum, value) in person.vector.iter_mut().zip(vector) {
                 *sum += weight * value;
             }
+            person.length = dot(&person.vector, &person.vector).sqrt();
         }
         let channel = &mut self.channels[item];
         channel.add(event.time, first, self.clock);

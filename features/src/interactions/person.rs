@@ -44,6 +44,8 @@ pub(super) struct Person {
     pub total: u32,
     /// Sum of the own items' vectors, by log of the count.
     pub vector: Vec<f32>,
+    /// Its length.
+    pub length: f32,
 }
 
 impl Person {

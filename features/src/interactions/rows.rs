@@ -60,6 +60,8 @@ struct OwnSums {
     same_hour: f32,
     in_session: f32,
     rank: f32,
+    /// Position among the own items; `None` for a candidate that is new to the user.
+    own: Option<u32>,
 }
 
 /// What people like the user did with one candidate lately.
@@ -145,9 +147,10 @@ impl History {
             }));
         rows.keys.sort_unstable();
         for rank in 0..rows.keys.len() {
-            let item = person.own[(rows.keys[rank] & u64::from(u32::MAX)) as usize].item;
-            if let Some(sums) = rows.own_of(item) {
+            let own = (rows.keys[rank] & u64::from(u32::MAX)) as u32;
+            if let Some(sums) = rows.own_of(person.own[own as usize].item) {
                 sums.rank = rank as f32;
+                sums.own = Some(own);
             }
         }
         whole
@@ -155,7 +158,7 @@ impl History {
 
     fn similar(&self, user: u32, person: &Person, time: i64, rows: &mut Rows) {
         rows.unit.clear();
-        let length = dot(&person.vector, &person.vector).sqrt();
+        let length = person.length;
         if length <= 0.0 {
             return;
         }
@@ -171,11 +174,10 @@ impl History {
             let Some(other) = self.people.get(event.user as usize) else {
                 continue;
             };
-            let norm = dot(&other.vector, &other.vector).sqrt();
-            if norm <= 0.0 {
+            if other.length <= 0.0 {
                 continue;
             }
-            let cosine = dot(&rows.unit, &other.vector) / norm;
+            let cosine = dot(&rows.unit, &other.vector) / other.length;
             let similar = &mut rows.similar[place];
             similar.sum += cosine;
             similar.count += 1.0;
@@ -221,7 +223,7 @@ impl History {
     fn own_row(&self, person: &Person, time: i64, item: u32, at: usize, rows: &mut Rows) {
         let sums = rows.own[at];
         let row = rows.row(at);
-        let Some(own) = person.own.iter().find(|own| own.item == item) else {
+        let Some(own) = sums.own.and_then(|own| person.own.get(own as usize)) else {
             row[4] = NEVER;
             row[5] = 1000.0;
             row[7] = -2.0;
@@ -302,12 +304,12 @@ impl History {
         let similar = rows.similar[at];
         let scores = [rows.scores[0][at], rows.scores[1][at], rows.scores[2][at]];
         let vector = self.vectors.of(item);
-        let similar_item = vector.map_or(0.0, |vector| {
-            dot(&rows.unit, vector) / dot(vector, vector).sqrt().max(1e-9)
-        });
-        let last = whole.last.and_then(|(last, _)| self.vectors.of(last));
-        let similar_last = match (vector, last) {
-            (Some(a), Some(b)) => dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(1e-9),
+        let scale = self.vectors.scale(item);
+        let similar_item = vector.map_or(0.0, |vector| dot(&rows.unit, vector) * scale);
+        let similar_last = match (vector, whole.last) {
+            (Some(vector), Some((last, _))) => self.vectors.of(last).map_or(0.0, |other| {
+                dot(vector, other) * scale * self.vectors.scale(last)
+            }),
             _ => 0.0,
         };
         let row = rows.row(at);

@@ -5,6 +5,8 @@
 pub struct ItemVectors {
     dims: usize,
     values: Vec<f32>,
+    /// 1 / length of each vector, 0 at the origin.
+    scales: Vec<f32>,
 }
 
 impl ItemVectors {
@@ -12,7 +14,19 @@ impl ItemVectors {
     /// something that is not a number.
     pub fn new(dims: usize, values: Vec<f32>) -> Option<Self> {
         let fits = dims > 0 && values.len().is_multiple_of(dims);
-        (fits && values.iter().all(|value| value.is_finite())).then_some(Self { dims, values })
+        if !fits || values.iter().any(|value| !value.is_finite()) {
+            return None;
+        }
+        let scale = |vector: &[f32]| {
+            let length = dot(vector, vector).sqrt();
+            if length > 0.0 { 1.0 / length } else { 0.0 }
+        };
+        let scales = values.chunks_exact(dims).map(scale).collect();
+        Some(Self {
+            dims,
+            values,
+            scales,
+        })
     }
 
     /// Length of a vector; 0 where there are none.
@@ -23,6 +37,11 @@ impl ItemVectors {
     /// All numbers, item after item.
     pub fn values(&self) -> &[f32] {
         &self.values
+    }
+
+    /// 1 / length of an item's vector.
+    pub(super) fn scale(&self, item: u32) -> f32 {
+        self.scales.get(item as usize).copied().unwrap_or(0.0)
     }
 
     /// An item's vector.

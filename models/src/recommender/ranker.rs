@@ -12,6 +12,9 @@ const BASE_ORDER: [ScorerKind; 4] = [
     ScorerKind::Popularity,
 ];
 
+/// Candidates that see all trees; a list shows far fewer.
+const KEEP: usize = 64;
+
 /// A ranker: trees where there was enough to learn from, else the conditional logit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ranker {
@@ -49,7 +52,7 @@ impl Ranker {
         if self.trees.is_empty() {
             self.logit.score(rows, out);
         } else {
-            self.trees.score(rows, out);
+            self.trees.score_best(rows, KEEP, out);
         }
     }
 
@@ -198,6 +201,29 @@ mod tests {
         logit.trees = Trees::new(2);
         logit.score(&rows[..4], &mut out[..2]);
         assert_eq!(out[..2], [-0.5, 0.125]);
+    }
+
+    #[test]
+    fn recommender_early_exit_keeps_the_best_and_puts_the_others_below() {
+        let mut trees = Trees::new(1);
+        for step in 0..20 {
+            let nodes = [
+                split(0, step as f32 / 2.0, 1),
+                TreeNode::leaf(1, -0.1),
+                TreeNode::leaf(2, 0.3),
+            ];
+            trees.push(&nodes).unwrap();
+        }
+        let rows: Vec<f32> = (0..50).map(|at| (at * 7 % 50) as f32 / 5.0).collect();
+        let (mut all, mut best) = (vec![0.0; 50], vec![0.0; 50]);
+        trees.score(&rows, &mut all);
+        trees.score_best(&rows, 50, &mut best);
+        assert_eq!(all, best);
+        trees.score_best(&rows, 45, &mut best);
+        let kept = all.iter().zip(&best).filter(|(a, b)| a == b).count();
+        let floor = all.iter().zip(&best).filter(|(a, b)| a == b);
+        let floor = floor.map(|(a, _)| *a).fold(f32::INFINITY, f32::min);
+        assert!(kept >= 45 && best.iter().filter(|score| **score < floor).count() == 50 - kept);
     }
 
     #[test]

@@ -15,13 +15,12 @@ use super::report::Beside;
 const ABLATION_LISTS: usize = 1500;
 
 /// Groups of features that the ablation silences, by the beginnings of their names.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("without own history", &["own_"]),
     ("without channel activity", &["channel_"]),
     ("without base scores", &["score_"]),
     ("without similar people", &["similar_"]),
     ("without community", &["group_"]),
-    ("without user and list", &["user_", "list_", "hour_"]),
 ];
 
 /// Figures of others on the lists of a window.
@@ -77,7 +76,7 @@ impl Others {
                 };
                 let rows = LiveScorer::rows(&scratch).values();
                 silenced.clear();
-                silenced.resize(list.len(), 0.0);
+                silenced.extend(list.iter().map(|item| chance(number, *item)));
                 table.add("random", &silenced, target, placed);
                 if let Some(popularity) = &bundle.base.popularity {
                     popularity.score(&[], list, &mut silenced);
@@ -121,6 +120,17 @@ impl Others {
             ablation: ablation.0.into_iter().map(figures).collect(),
         }
     }
+}
+
+/// A number in 0..1 that depends on nothing that matters.
+fn chance(number: usize, item: u32) -> f32 {
+    let mut word = (number as u64) << 32 | u64::from(item);
+    for _ in 0..2 {
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^= word >> 31;
+    }
+    (word >> 40) as f32 / (1_u64 << 24) as f32
 }
 
 fn columns(beginnings: &[&str]) -> Vec<usize> {
