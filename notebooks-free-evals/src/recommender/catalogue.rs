@@ -233,7 +233,7 @@ fn random_list(question: &Question, items: usize) -> ListFigures {
         figures.map += chance * (1.0 + place * again) / (place + 1.0);
         figures.ndcg10 += chance / (place + 2.0).log2();
     }
-    figures.map /= right.clamp(1.0, TOP as f64);
+    figures.map /= right.max(1.0);
     figures.ndcg10 /= best.sum::<f64>();
     figures
 }

@@ -83,7 +83,8 @@ pub fn rank(scores: &[f32], target: usize) -> f64 {
 /// Precision, recall, average precision and NDCG of one list of ten against a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct ListFigures {
-    /// Mean average precision, over the smaller of ten and the set.
+    /// Mean average precision within ten, over the size of the set, as Microsoft Recommenders
+    /// counts it.
     pub map: f64,
     /// With gain 1 for each hit, against the best order.
     #[serde(rename = "ndcg@10")]
@@ -112,7 +113,7 @@ impl ListFigures {
             .map(|place| 1.0 / (place as f64 + 2.0).log2())
             .sum();
         Self {
-            map: precision / right.clamp(1, 10) as f64,
+            map: precision / right.max(1) as f64,
             ndcg10: if best > 0.0 { dcg / best } else { 0.0 },
             precision10: found / 10.0,
             recall10: found / right.max(1) as f64,
