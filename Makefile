@@ -82,6 +82,10 @@ bench-service: ## Latency and throughput of the running service (on an idle mach
 	$(CARGO) build --locked --release --workspace --bins
 	scripts/bench-service.sh target/release
 
+.PHONY: bench-recsys
+bench-recsys: ## Recommender beside numpy and implicit; BENCH_MAX_USERS=1000000 for the full growth curve
+	@scripts/bench-recsys/run.sh
+
 .PHONY: train-chat
 train-chat: ## Train the chat model on NOVASTREAM_DATA into out/chat
 	$(CARGO) run --release -p novastream-training -- chat --data $(TRAIN_DATA) --out out/chat

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use novastream_inference::recommend::Recommender;
 use tokio::sync::Semaphore;
 
 use crate::config::Settings;
@@ -31,6 +32,12 @@ pub struct App {
     pub budget: ByteBudget,
     /// Temporal state of streams.
     pub histories: Histories,
+    /// What to watch next.
+    pub recommender: Arc<Recommender>,
+    /// Workers for lists, apart from those that judge: a list must not wait for a segment.
+    pub lists: Pool,
+    /// Whose turn it is to replace the live set.
+    pub live_turn: Arc<tokio::sync::Mutex<()>>,
     /// Live watches.
     pub watches: WatchManager,
     /// Starting, draining, stopping.
@@ -49,9 +56,11 @@ impl App {
         policies: Policies,
         store: Arc<dyn Store>,
         opener: Arc<dyn Opener>,
+        recommender: Arc<Recommender>,
         metrics: PrometheusHandle,
     ) -> Self {
         let pool = Pool::new(settings.workers(), settings.queue.waiting);
+        let lists = Pool::new(settings.workers(), settings.queue.waiting);
         let histories = Histories::new(Arc::clone(&store));
         let watches = WatchManager::new(Parts {
             store: Arc::clone(&store),
@@ -71,6 +80,9 @@ impl App {
             store,
             pool,
             histories,
+            recommender,
+            lists,
+            live_turn: Arc::default(),
             watches,
             lifecycle: Lifecycle::default(),
             metrics,

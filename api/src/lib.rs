@@ -16,6 +16,7 @@ pub mod lifecycle;
 pub mod loading;
 pub mod policies;
 pub mod pool;
+pub mod recommend;
 pub mod serve;
 pub mod store;
 pub mod telemetry;

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use novastream_features::media::{Sampling, SourceOptions};
+use novastream_inference::recommend::{Recommender, RecommenderLimits};
 use novastream_inference::{BackendChoice as Backend, Moderator, ModeratorConfig};
+use novastream_models::manifest::{MANIFEST_FILE, Manifest};
+use novastream_models::recommender::RecommenderBundle;
 use novastream_models::store::{ArtifactStore, zoo_dir};
 
 use crate::config::{BackendChoice, Settings};
@@ -80,6 +83,32 @@ pub fn moderator(settings: &Settings, sampling_secret: Vec<u8>) -> anyhow::Resul
         );
     }
     Ok(moderator)
+}
+
+/// The recommender with the model that the settings name, or with none.
+///
+/// # Errors
+/// A folder that is no sound recommender.
+pub fn recommender(settings: &Settings) -> anyhow::Result<Recommender> {
+    let s = &settings.recommend;
+    let limits = RecommenderLimits {
+        users: s.users,
+        streams: s.streams,
+        ..RecommenderLimits::default()
+    };
+    let model = match &s.model {
+        Some(dir) => {
+            let failed = || format!("loading the recommender {}", dir.display());
+            let bundle = RecommenderBundle::load(dir).with_context(failed)?;
+            let path = dir.join(MANIFEST_FILE);
+            let text = std::fs::read_to_string(&path).with_context(failed)?;
+            let manifest = Manifest::from_toml(&text, &path.display().to_string())?;
+            tracing::info!(model = manifest.id(), "recommender");
+            Some((bundle, manifest.id()))
+        }
+        None => None,
+    };
+    Recommender::new(model, limits).context("the serving clock")
 }
 
 /// Opens what a watch is to see.

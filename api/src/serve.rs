@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::http;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::loading;
+use crate::recommend;
 use crate::store::{SqliteStore, Store};
 use crate::telemetry::{self, names};
 
@@ -44,12 +45,18 @@ pub async fn run(settings: Settings, ready_file: Option<PathBuf>) -> anyhow::Res
     let store: Arc<dyn Store> =
         Arc::new(SqliteStore::open(&settings.database(), &settings.store).await?);
     let opener = Arc::new(loading::opener(&settings, secret.clone()));
+    let recommender = Arc::new(loading::recommender(&settings)?);
+    let events = recommend::refill(&store, &recommender).await?;
+    if events > 0 {
+        tracing::info!(events, "behaviour events are back in memory");
+    }
     let app = App::new(
         settings,
         Arc::new(moderator),
         policies,
         Arc::clone(&store),
         opener,
+        recommender,
         metrics,
     );
 

@@ -40,6 +40,12 @@ pub mod names {
     pub const WATCH_OUTAGES: &str = "novastream_watch_outages_total";
     /// From the arrival of a window's last packet to the commit of its verdict.
     pub const WINDOW_LATENCY_SECONDS: &str = "novastream_window_latency_seconds";
+    /// Lists answered; label `kind` is `personal` or `trending`.
+    pub const RECOMMENDATIONS: &str = "novastream_recommendations_total";
+    /// Behaviour events; label `outcome` is `accepted`, `duplicate` or `beyond_limit`.
+    pub const EVENTS: &str = "novastream_behaviour_events_total";
+    /// Streams that are live.
+    pub const LIVE_STREAMS: &str = "novastream_live_streams";
     /// Open event streams.
     pub const SSE_CLIENTS: &str = "novastream_sse_clients";
 }
@@ -87,6 +93,9 @@ fn describe() {
         names::DEGRADED,
         "Verdicts that say something was not judged"
     );
+    describe_counter!(names::RECOMMENDATIONS, "Lists answered");
+    describe_counter!(names::EVENTS, "Behaviour events received");
+    describe_gauge!(names::LIVE_STREAMS, "Streams that are live");
     describe_histogram!(names::STAGE_SECONDS, "Time in one stage of judging");
     describe_gauge!(
         names::QUEUE_DEPTH,

@@ -4,11 +4,13 @@
 //! - [`store`]: the folder that holds data sets: list, fetch, verify;
 //! - [`frame`]: CSV, JSONL and Parquet, plain or gzipped, into polars frames;
 //! - [`chat`]: chat rows with masked labels;
+//! - [`events`]: behaviour events of any column names, in the order of time;
 //! - [`folder`]: labelled files laid out as `DIR/LABEL/file`;
 //! - [`sample`]: small data that we wrote ourselves.
 
 pub mod chat;
 mod error;
+pub mod events;
 pub mod folder;
 pub mod frame;
 mod hash;

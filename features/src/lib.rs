@@ -4,6 +4,7 @@
 //! text go out. Nothing here knows a model.
 
 pub mod audio;
+pub mod interactions;
 pub mod media;
 pub mod pdq;
 pub mod picture;

@@ -10,6 +10,7 @@ mod chat;
 mod history;
 mod moderator;
 mod policy;
+pub mod recommend;
 mod sound;
 mod text;
 mod verdict;

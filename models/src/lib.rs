@@ -7,6 +7,7 @@
 //! - [`onnx`]: the subset of ONNX that the importers write and the fallback reads;
 //! - [`candle_graph`]: runs that subset without ONNX Runtime;
 //! - [`linear`]: linear models over hashed n-grams;
+//! - [`recommender`]: item-to-item, factor and ranking models, and the bundle they ship in;
 //! - [`card`]: model cards made from manifests.
 
 pub mod candle_graph;
@@ -16,4 +17,5 @@ pub mod import;
 pub mod linear;
 pub mod manifest;
 pub mod onnx;
+pub mod recommender;
 pub mod store;

@@ -32,6 +32,8 @@ pub enum Task {
     OcrDetect,
     /// A cropped line of text to characters.
     OcrRecognise,
+    /// What a viewer took before, and the channels that are live, to a ranked list.
+    Recommender,
     /// A shared library that runs models, not a model.
     Runtime,
 }
@@ -45,6 +47,7 @@ impl Task {
             Self::AudioEvents => "audio-events",
             Self::OcrDetect => "ocr-detect",
             Self::OcrRecognise => "ocr-recognise",
+            Self::Recommender => "recommender",
             Self::Runtime => "runtime",
         }
     }

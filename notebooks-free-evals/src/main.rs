@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use novastream_evals::error::EvalError;
 use novastream_evals::moderated::FolderOptions;
-use novastream_evals::{audio, chat, frames, load, report};
+use novastream_evals::{audio, chat, frames, load, recommender, report};
 
 /// Evaluations and load tests; each prints a report on stdout.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ enum Command {
     Frames(FolderOptions),
     /// Scores and false alarms of sound in labelled folders
     Audio(FolderOptions),
+    /// A recommender on live lists, left-out items or whole rankings
+    Recommender(Box<recommender::RecommenderOptions>),
     /// Throughput and latency of a running service
     Load(load::LoadOptions),
 }
@@ -48,6 +50,9 @@ fn run(command: Command) -> Result<(), EvalError> {
         Command::Chat(options) => report::print(&chat::run(&options)?, options.json),
         Command::Frames(options) => report::print(&frames::run(&options)?, options.json),
         Command::Audio(options) => report::print(&audio::run(&options)?, options.json),
+        Command::Recommender(options) => {
+            report::print(&recommender::run(&options)?, options.json)
+        }
         Command::Load(options) => report::print(&load::run(&options)?, options.json),
     }
 }

@@ -1,9 +1,11 @@
 //! Offline training and export.
 //!
 //! - [`chat`]: multi-head linear models over hashed n-grams, from labelled chat;
+//! - [`recommender`]: item-to-item, factor and ranking models, from behaviour events;
 //! - [`metrics`]: how good scores are;
 //! - [`data`]: the `data` subcommands.
 
 pub mod chat;
 pub mod data;
 pub mod metrics;
+pub mod recommender;

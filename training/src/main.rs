@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use novastream_datasets::store::{DataStore, DatasetState};
 use novastream_training::chat::{self, ChatArgs, ChatReport};
 use novastream_training::data::{self, DataCommand, DataReport};
+use novastream_training::recommender::{self, RecommenderArgs};
 
 /// Train the models of NovaStream.
 #[derive(Debug, Parser)]
@@ -24,6 +25,8 @@ enum Command {
     Data(DataCommand),
     /// The linear chat model
     Chat(Box<ChatArgs>),
+    /// The recommender
+    Recommender(Box<RecommenderArgs>),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,16 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 serde_json::to_string(&report)?
             } else {
                 summary(&report)
+            };
+            print(&text)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Recommender(args) => {
+            let report = recommender::run(&args)?;
+            let text = if args.json {
+                serde_json::to_string(&report)?
+            } else {
+                report.summary()
             };
             print(&text)?;
             Ok(ExitCode::SUCCESS)

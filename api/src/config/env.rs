@@ -113,6 +113,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "hours until an unused stream history is forgotten",
     ),
     (
+        "retention.event_max_age_h",
+        "hours until a behaviour event goes; 0 means never",
+    ),
+    (
         "retention.interval_s",
         "seconds between two rounds of pruning",
     ),
@@ -150,6 +154,22 @@ pub const KEYS: &[(&str, &str)] = &[
     (
         "watch.allow_private_hosts",
         "allows private, loopback and link-local hosts",
+    ),
+    (
+        "recommend.model",
+        "folder of a trained recommender; without one, lists are what is trending",
+    ),
+    (
+        "recommend.body_bytes",
+        "largest body of events or live streams after decompression",
+    ),
+    ("recommend.events", "most events in one request"),
+    ("recommend.live_streams", "most streams that are live at once"),
+    ("recommend.items", "longest list"),
+    ("recommend.users", "users with a history in memory"),
+    (
+        "recommend.streams",
+        "streams remembered beyond those of the model",
     ),
     (
         "sse.keep_alive_s",

@@ -57,6 +57,8 @@ pub struct Settings {
     pub retention: RetentionSettings,
     /// Live URLs that the service pulls.
     pub watch: WatchSettings,
+    /// Recommendations.
+    pub recommend: RecommendSettings,
     /// Server-sent events.
     pub sse: SseSettings,
     /// How the service stops.
@@ -145,6 +147,9 @@ pub struct RetentionSettings {
     pub idempotency_max_age_h: u64,
     /// Age at which an unused stream history or a finished watch is forgotten, hours.
     pub stream_max_age_h: u64,
+    /// Age at which a behaviour event goes, hours; older ones are also no longer counted after a
+    /// restart.
+    pub event_max_age_h: u64,
     /// Pause between two rounds of pruning, seconds.
     pub interval_s: u64,
 }
@@ -181,6 +186,27 @@ pub struct WatchSettings {
     pub allow_files: bool,
     /// Allows hosts in private, loopback and link-local networks.
     pub allow_private_hosts: bool,
+}
+
+/// `[recommend]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecommendSettings {
+    /// Folder of a model that `novastream-train recommender` made; without one, everybody is shown
+    /// what is trending.
+    pub model: Option<PathBuf>,
+    /// Largest body of events or live streams after decompression, bytes.
+    pub body_bytes: usize,
+    /// Most events in one request.
+    pub events: usize,
+    /// Most streams that are live at once.
+    pub live_streams: usize,
+    /// Longest list.
+    pub items: usize,
+    /// Users with a history in memory; the next ones are shown what is trending.
+    pub users: usize,
+    /// Streams that are remembered beyond those of the model.
+    pub streams: usize,
 }
 
 /// `[sse]`
@@ -221,6 +247,7 @@ impl Default for Settings {
             store: StoreSettings::default(),
             retention: RetentionSettings::default(),
             watch: WatchSettings::default(),
+            recommend: RecommendSettings::default(),
             sse: SseSettings::default(),
             shutdown: ShutdownSettings::default(),
         }
@@ -289,6 +316,7 @@ impl Default for RetentionSettings {
             review_max_age_h: 90 * 24,
             idempotency_max_age_h: 24,
             stream_max_age_h: 7 * 24,
+            event_max_age_h: 90 * 24,
             interval_s: 60,
         }
     }
@@ -313,6 +341,20 @@ impl Default for WatchSettings {
                 .to_vec(),
             allow_files: false,
             allow_private_hosts: true,
+        }
+    }
+}
+
+impl Default for RecommendSettings {
+    fn default() -> Self {
+        Self {
+            model: None,
+            body_bytes: 16 * MIB,
+            events: 1000,
+            live_streams: 20_000,
+            items: 200,
+            users: 1_000_000,
+            streams: 1_000_000,
         }
     }
 }

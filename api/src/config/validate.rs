@@ -16,7 +16,8 @@ pub fn check(s: &Settings) -> Result<(), ConfigError> {
         .limits
         .segment_bytes
         .max(s.limits.image_bytes)
-        .max(s.limits.text_bytes);
+        .max(s.limits.text_bytes)
+        .max(s.recommend.body_bytes);
     if s.limits.in_flight_bytes < largest {
         return invalid(
             "limits.in_flight_bytes",
@@ -38,6 +39,13 @@ pub fn check(s: &Settings) -> Result<(), ConfigError> {
     range("store.waiting", s.store.waiting as u64, 1, 1_000_000)?;
     range("retention.interval_s", s.retention.interval_s, 1, 86_400)?;
     watch(s)?;
+    let r = &s.recommend;
+    at_least_one("recommend.body_bytes", r.body_bytes)?;
+    range("recommend.events", r.events as u64, 1, 100_000)?;
+    range("recommend.live_streams", r.live_streams as u64, 1, 10_000_000)?;
+    range("recommend.items", r.items as u64, 1, 10_000)?;
+    range("recommend.users", r.users as u64, 1, 1_000_000_000)?;
+    range("recommend.streams", r.streams as u64, 1, 1_000_000_000)?;
     range("sse.keep_alive_s", s.sse.keep_alive_s, 1, 300)?;
     range("sse.max_clients", s.sse.max_clients as u64, 1, 1_000_000)?;
     range(

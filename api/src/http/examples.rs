@@ -2,6 +2,34 @@
 
 use serde_json::{Value, json};
 
+/// Body of an events request.
+pub fn behaviour() -> Value {
+    json!({"events": [{
+        "id": "e-1", "user_id": "user-9", "stream_id": "channel-7", "type": "watch",
+        "at": "2026-11-22T16:00:00Z",
+    }]})
+}
+
+/// Body that says what is live.
+pub fn live() -> Value {
+    json!({"streams": [
+        {"stream_id": "channel-7", "category": "speedruns", "tags": ["retro"],
+         "title": "any% all night", "language": "en", "started_at": "2026-11-22T16:00:00Z"},
+        {"stream_id": "channel-9"},
+    ]})
+}
+
+/// Answer to a request for recommendations.
+pub fn recommendations() -> Value {
+    json!({
+        "items": [
+            {"stream_id": "channel-7", "score": 0.41, "reason": "watched-before"},
+            {"stream_id": "channel-9", "score": 0.2, "reason": "similar-viewers"},
+        ],
+        "model": "recommender@0.1.0",
+    })
+}
+
 /// Body of a text request.
 pub fn text_request() -> Value {
     json!({

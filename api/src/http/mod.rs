@@ -2,9 +2,11 @@
 
 mod body;
 mod envelope;
+mod events;
 mod examples;
 mod image;
 mod ops;
+mod recommend;
 mod record;
 mod segment;
 mod sse;
@@ -34,7 +36,7 @@ use crate::app::App;
 #[openapi(
     info(
         title = "NovaStream",
-        description = "Moderation of live streams and their chat. Errors are RFC 9457 problems \
+        description = "Moderation of live streams and their chat, and recommendations. Errors are RFC 9457 problems \
                        with a stable `code`; docs/errors.md explains each. Every answer carries \
                        `x-request-id`; bodies may be gzip or zstd both ways.",
     ),
@@ -42,6 +44,7 @@ use crate::app::App;
         (name = "moderation", description = "Judge content"),
         (name = "watches", description = "Pull live URLs"),
         (name = "verdicts", description = "Read what was decided"),
+        (name = "recommendations", description = "What to watch next"),
         (name = "operations", description = "Run the service"),
     ),
     components(schemas(Problem)),
@@ -57,6 +60,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(watches::get_watch, watches::delete_watch))
         .routes(routes!(streams::stream_verdicts))
         .routes(routes!(streams::list_reviews))
+        .routes(routes!(events::post_events))
+        .routes(routes!(events::put_live))
+        .routes(routes!(recommend::recommendations))
         .routes(routes!(ops::list_models))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))

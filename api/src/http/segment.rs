@@ -204,7 +204,7 @@ impl Work {
                 .as_ref()
                 .and_then(|id| histories::row(id, &history)),
             idempotency: self.key,
-            watch: None,
+            ..Write::default()
         };
         let written = self.app.store.write(write).await?;
         if let Some(held) = &mut held {

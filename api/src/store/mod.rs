@@ -16,8 +16,8 @@ pub use prune::Pruned;
 pub use sqlite::SqliteStore;
 pub use topics::{Subscription, Topics};
 pub use types::{
-    Committed, IdempotencyKey, NewVerdict, PageQuery, StoredVerdict, StreamHistoryRow, WatchRow,
-    Write, Written, with_place,
+    BehaviourEvent, Committed, IdempotencyKey, NewVerdict, PageQuery, StateRow, StoredVerdict,
+    StreamHistoryRow, WatchRow, Write, Written, with_place,
 };
 
 use crate::config::RetentionSettings;
@@ -116,6 +116,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// The newest watch of a stream.
     fn watch_of(&self, stream_id: String) -> BoxFuture<'_, StoreResult<Option<WatchRow>>>;
+
+    /// Behaviour events in the order of their commits, `limit` of them with `seq > after`, each
+    /// with its `seq`.
+    fn events(&self, after: i64, limit: u32) -> BoxFuture<'_, StoreResult<Vec<(i64, BehaviourEvent)>>>;
+
+    /// The value that is kept under a name.
+    fn state(&self, name: &'static str) -> BoxFuture<'_, StoreResult<Option<String>>>;
 
     /// Deletes what is older or more than the settings allow, in small steps.
     fn prune(&self, settings: RetentionSettings) -> BoxFuture<'_, StoreResult<Pruned>>;

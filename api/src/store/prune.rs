@@ -14,7 +14,7 @@ const HOUR_MS: i64 = 3_600_000;
 pub struct Pruned {
     /// Verdicts.
     pub verdicts: u64,
-    /// Idempotency keys, stream histories and finished watches.
+    /// Idempotency keys, stream histories, finished watches and behaviour events.
     pub others: u64,
 }
 
@@ -30,6 +30,8 @@ const HISTORIES: &str = "DELETE FROM stream_history WHERE stream_id IN
     (SELECT stream_id FROM stream_history WHERE updated_at < ? LIMIT ?)";
 const WATCHES: &str = "DELETE FROM watches WHERE id IN
     (SELECT id FROM watches WHERE active = 0 AND updated_at < ? LIMIT ?)";
+const EVENTS: &str = "DELETE FROM behaviour_events WHERE seq IN
+    (SELECT seq FROM behaviour_events WHERE stored_at < ? ORDER BY stored_at LIMIT ?)";
 
 impl SqliteStore {
     pub(super) async fn prune_all(&self, settings: &RetentionSettings) -> StoreResult<Pruned> {
@@ -48,6 +50,7 @@ impl SqliteStore {
         gone.others += self.older(KEYS, settings.idempotency_max_age_h).await?;
         gone.others += self.older(HISTORIES, settings.stream_max_age_h).await?;
         gone.others += self.older(WATCHES, settings.stream_max_age_h).await?;
+        gone.others += self.older(EVENTS, settings.event_max_age_h).await?;
         Ok(gone)
     }
 

@@ -18,13 +18,16 @@ use tokio::task::JoinHandle;
 use super::types::rank;
 use super::writer::{self, Command};
 use super::{
-    IdempotencyKey, PageQuery, Pruned, Store, StoreError, StoreResult, StoredVerdict, Topics,
+    BehaviourEvent, IdempotencyKey, PageQuery, Pruned, Store, StoreError, StoreResult, StoredVerdict, Topics,
     WatchRow, Write, Written,
 };
 use crate::config::{RetentionSettings, StoreSettings};
 
 /// Schema changes, oldest first; their number is kept in `PRAGMA user_version`.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_verdicts.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_verdicts.sql"),
+    include_str!("../../migrations/0002_recommendations.sql"),
+];
 
 /// A store in one SQLite file.
 pub struct SqliteStore {
@@ -192,6 +195,17 @@ fn watch_row(row: &SqliteRow) -> StoreResult<WatchRow> {
     })
 }
 
+fn event_row(row: &SqliteRow) -> StoreResult<(i64, BehaviourEvent)> {
+    let event = BehaviourEvent {
+        id: row.try_get(1)?,
+        user_id: row.try_get(2)?,
+        stream_id: row.try_get(3)?,
+        kind: row.try_get(4)?,
+        at_ms: row.try_get(5)?,
+    };
+    Ok((row.try_get(0)?, event))
+}
+
 impl Store for SqliteStore {
     fn write(&self, write: Write) -> BoxFuture<'_, StoreResult<Written>> {
         async move {
@@ -289,6 +303,37 @@ impl Store for SqliteStore {
             );
             let row = row.bind(stream_id).fetch_optional(&self.readers).await?;
             row.as_ref().map(watch_row).transpose()
+        }
+        .boxed()
+    }
+
+    fn events(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> BoxFuture<'_, StoreResult<Vec<(i64, BehaviourEvent)>>> {
+        async move {
+            let rows = sqlx::query(
+                "SELECT seq, id, user_id, stream_id, kind, at FROM behaviour_events
+                 WHERE seq > ? ORDER BY seq LIMIT ?",
+            );
+            let rows = rows
+                .bind(after)
+                .bind(limit)
+                .fetch_all(&self.readers)
+                .await?;
+            rows.iter().map(event_row).collect()
+        }
+        .boxed()
+    }
+
+    fn state(&self, name: &'static str) -> BoxFuture<'_, StoreResult<Option<String>>> {
+        async move {
+            let row = sqlx::query("SELECT json FROM service_state WHERE name = ?")
+                .bind(name)
+                .fetch_optional(&self.readers)
+                .await?;
+            row.map(|r| Ok(r.try_get(0)?)).transpose()
         }
         .boxed()
     }

@@ -57,6 +57,30 @@ pub struct WatchRow {
     pub json: String,
 }
 
+/// Something that a user did, as the product reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BehaviourEvent {
+    /// The caller's name for it: the same id counts once.
+    pub id: String,
+    /// Who.
+    pub user_id: String,
+    /// With which stream.
+    pub stream_id: String,
+    /// What, such as `watch`.
+    pub kind: String,
+    /// When, Unix milliseconds.
+    pub at_ms: i64,
+}
+
+/// A single value that is kept under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateRow {
+    /// The name.
+    pub name: &'static str,
+    /// The value, serialised.
+    pub json: String,
+}
+
 /// One atomic change.
 #[derive(Debug, Clone, Default)]
 pub struct Write {
@@ -68,6 +92,10 @@ pub struct Write {
     pub idempotency: Option<IdempotencyKey>,
     /// Inserts or replaces the watch.
     pub watch: Option<WatchRow>,
+    /// Behaviour events; those whose id is known are left out.
+    pub events: Vec<BehaviourEvent>,
+    /// Replaces the value.
+    pub state: Option<StateRow>,
 }
 
 /// What became of one verdict.
@@ -84,6 +112,8 @@ pub struct Committed {
 pub struct Written {
     /// One entry a verdict.
     pub verdicts: Vec<Committed>,
+    /// One entry a behaviour event: whether it is new.
+    pub events: Vec<bool>,
 }
 
 /// Which verdicts of a stream to read.

@@ -205,6 +205,31 @@ async fn apply_one(
         .execute(&mut *connection)
         .await?;
     }
+    for event in &write.events {
+        let done = sqlx::query(
+            "INSERT INTO behaviour_events (id, user_id, stream_id, kind, at, stored_at)
+             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(&event.id)
+        .bind(&event.user_id)
+        .bind(&event.stream_id)
+        .bind(&event.kind)
+        .bind(event.at_ms)
+        .bind(now)
+        .execute(&mut *connection)
+        .await?;
+        written.events.push(done.rows_affected() > 0);
+    }
+    if let Some(state) = &write.state {
+        sqlx::query(
+            "INSERT OR REPLACE INTO service_state (name, updated_at, json) VALUES (?, ?, ?)",
+        )
+        .bind(state.name)
+        .bind(now)
+        .bind(&state.json)
+        .execute(&mut *connection)
+        .await?;
+    }
     Ok(written)
 }
 

@@ -45,7 +45,7 @@ impl Sink for StoreSink {
                     .and_then(|h| histories::row(stream_id, h)),
                 watch: Some(step.record.to_row()?),
                 verdicts: step.verdict.into_iter().collect(),
-                idempotency: None,
+                ..Write::default()
             };
             let written = self.store.write(write).await?;
             if let Some(tally) = counted {

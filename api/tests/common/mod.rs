@@ -17,7 +17,7 @@ use novastream_api::judge::{Context, Judge};
 use novastream_api::lifecycle::Phase;
 use novastream_api::policies::Policies;
 use novastream_api::store::{SqliteStore, Store};
-use novastream_api::{http, loading, telemetry};
+use novastream_api::{http, loading, recommend, telemetry};
 use novastream_features::media::{CancelToken, MediaInfo, Window};
 use novastream_inference::{
     Action, Kind, ModelState, ModelStatus, Policy, StreamHistory, TextItem, Timings, Verdict,
@@ -205,7 +205,17 @@ async fn start(mut settings: Settings, judge: Arc<dyn Judge>, fake: Arc<FakeJudg
     let policies = Policies::load(settings.policy.as_ref(), &settings.policies).unwrap();
     let opener = Arc::new(loading::opener(&settings, b"test".to_vec()));
     let metrics = telemetry::metrics().unwrap();
-    let app = App::new(settings, judge, policies, store, opener, metrics);
+    let recommender = Arc::new(loading::recommender(&settings).unwrap());
+    recommend::refill(&store, &recommender).await.unwrap();
+    let app = App::new(
+        settings,
+        judge,
+        policies,
+        store,
+        opener,
+        recommender,
+        metrics,
+    );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     let router = http::router(app.clone());
