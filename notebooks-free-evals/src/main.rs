@@ -50,9 +50,7 @@ fn run(command: Command) -> Result<(), EvalError> {
         Command::Chat(options) => report::print(&chat::run(&options)?, options.json),
         Command::Frames(options) => report::print(&frames::run(&options)?, options.json),
         Command::Audio(options) => report::print(&audio::run(&options)?, options.json),
-        Command::Recommender(options) => {
-            report::print(&recommender::run(&options)?, options.json)
-        }
+        Command::Recommender(options) => report::print(&recommender::run(&options)?, options.json),
         Command::Load(options) => report::print(&load::run(&options)?, options.json),
     }
 }

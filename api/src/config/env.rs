@@ -164,7 +164,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "largest body of events or live streams after decompression",
     ),
     ("recommend.events", "most events in one request"),
-    ("recommend.live_streams", "most streams that are live at once"),
+    (
+        "recommend.live_streams",
+        "most streams that are live at once",
+    ),
     ("recommend.items", "longest list"),
     ("recommend.users", "users with a history in memory"),
     (

@@ -42,7 +42,12 @@ pub fn check(s: &Settings) -> Result<(), ConfigError> {
     let r = &s.recommend;
     at_least_one("recommend.body_bytes", r.body_bytes)?;
     range("recommend.events", r.events as u64, 1, 100_000)?;
-    range("recommend.live_streams", r.live_streams as u64, 1, 10_000_000)?;
+    range(
+        "recommend.live_streams",
+        r.live_streams as u64,
+        1,
+        10_000_000,
+    )?;
     range("recommend.items", r.items as u64, 1, 10_000)?;
     range("recommend.users", r.users as u64, 1, 1_000_000_000)?;
     range("recommend.streams", r.streams as u64, 1, 1_000_000_000)?;

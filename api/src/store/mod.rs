@@ -119,7 +119,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Behaviour events in the order of their commits, `limit` of them with `seq > after`, each
     /// with its `seq`.
-    fn events(&self, after: i64, limit: u32) -> BoxFuture<'_, StoreResult<Vec<(i64, BehaviourEvent)>>>;
+    fn events(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> BoxFuture<'_, StoreResult<Vec<(i64, BehaviourEvent)>>>;
 
     /// The value that is kept under a name.
     fn state(&self, name: &'static str) -> BoxFuture<'_, StoreResult<Option<String>>>;

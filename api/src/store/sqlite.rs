@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 use super::types::rank;
 use super::writer::{self, Command};
 use super::{
-    BehaviourEvent, IdempotencyKey, PageQuery, Pruned, Store, StoreError, StoreResult, StoredVerdict, Topics,
-    WatchRow, Write, Written,
+    BehaviourEvent, IdempotencyKey, PageQuery, Pruned, Store, StoreError, StoreResult,
+    StoredVerdict, Topics, WatchRow, Write, Written,
 };
 use crate::config::{RetentionSettings, StoreSettings};
 
