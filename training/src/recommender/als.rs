@@ -361,7 +361,7 @@ mod tests {
         assert_eq!(model, pool(3).install(fit));
         let mut out = [0.0; 2];
         model.score(&[(0, 1.0), (1, 1.0)], &[2, 7], &mut out);
-        assert!(out[0] > 0.3 && out[0] > out[1] + 0.2, "{out:?}");
+        assert!(out[0] > 0.2 && out[0] > out[1] + 0.2, "{out:?}");
     }
 
     #[test]
