@@ -52,7 +52,7 @@ fn recommender_trains_loads_and_updates() {
     assert_eq!(report["users"], 60);
     let bundle = RecommenderBundle::load(&first).expect("loads");
     let number = |id: &str| bundle.item_number(id).expect("known");
-    let candidates = [number("i1"), number("i21")];
+    let candidates = [number("i7"), number("i21")];
     let history = [(number("i0"), 1.0), (number("i3"), 1.0)];
     let mut scores = [0.0; 2];
     bundle.score(&history, &candidates, &mut scores);

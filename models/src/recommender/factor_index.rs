@@ -1,16 +1,16 @@
 //! Whole-catalogue lists from factors, several users at a time.
 
-// What `Arch::dispatch` runs uses the machine's vector instructions only as far as it is inlined.
+// What is dispatched to an instruction set uses it only as far as it is inlined.
 #![allow(clippy::inline_always)]
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::{Factors, top_n};
 
 /// Users scored together: their sums and one tile of items stay in registers.
 const USERS: usize = 4;
-/// Items in a tile.
-const TILE: usize = 16;
+/// Items in a tile: two registers of the widest instruction set.
+const TILE: usize = 32;
 
 /// Item factors laid out for scoring the whole catalogue.
 #[derive(Clone, Debug)]
@@ -55,7 +55,11 @@ impl FactorIndex {
                     lanes[user] = *value;
                 }
             }
-            Arch::new().dispatch(|| self.score_block(&filled, &mut scores));
+            Arch::new().dispatch(Block {
+                index: self,
+                users: &filled,
+                scores: &mut scores,
+            });
             for (user, scores) in scores
                 .iter_mut()
                 .enumerate()
@@ -71,20 +75,38 @@ impl FactorIndex {
         }
         lists
     }
+}
+
+/// Scores of all items for one block of users.
+struct Block<'a> {
+    index: &'a FactorIndex,
+    users: &'a [[f32; USERS]],
+    scores: &'a mut [Vec<f32>],
+}
+
+impl WithSimd for Block<'_> {
+    type Output = ();
 
     #[inline(always)]
-    fn score_block(&self, users: &[[f32; USERS]], scores: &mut [Vec<f32>]) {
-        for (at, tile) in self.tiles.chunks_exact(self.dims).enumerate() {
-            let mut sums = [[0.0_f32; TILE]; USERS];
-            for (lanes, user) in tile.iter().zip(users) {
-                for (sums, value) in sums.iter_mut().zip(user) {
-                    for (sum, lane) in sums.iter_mut().zip(lanes) {
-                        *sum += value * lane;
+    fn with_simd<S: Simd>(self, simd: S) {
+        let zero = simd.splat_f32s(0.0);
+        for (at, tile) in self.index.tiles.chunks_exact(self.index.dims).enumerate() {
+            for pair in 0..TILE / S::F32_LANES / 2 {
+                // The sums of two registers of items for each user never leave the registers.
+                let mut sums = [[zero; 2]; USERS];
+                for (lanes, user) in tile.iter().zip(self.users) {
+                    let (items, _) = S::as_simd_f32s(lanes);
+                    let (first, second) = (items[2 * pair], items[2 * pair + 1]);
+                    for (sums, value) in sums.iter_mut().zip(user) {
+                        let value = simd.splat_f32s(*value);
+                        sums[0] = simd.mul_add_f32s(value, first, sums[0]);
+                        sums[1] = simd.mul_add_f32s(value, second, sums[1]);
                     }
                 }
-            }
-            for (sums, scores) in sums.iter().zip(scores.iter_mut()) {
-                scores[at * TILE..][..TILE].copy_from_slice(sums);
+                for (sums, scores) in sums.iter().zip(self.scores.iter_mut()) {
+                    let (out, _) = S::as_mut_simd_f32s(&mut scores[at * TILE..][..TILE]);
+                    out[2 * pair..2 * pair + 2].copy_from_slice(sums);
+                }
             }
         }
     }

@@ -372,7 +372,10 @@ mod tests {
             };
             all.iter().map(figure).collect()
         };
-        assert_eq!(smallest_share(&figures(&[0.40, 0.42, 0.43, 0.44, 0.41])), 1);
+        assert_eq!(
+            smallest_share(&figures(&[0.40, 0.421, 0.43, 0.44, 0.41])),
+            1
+        );
         assert_eq!(smallest_share(&figures(&[0.40, 0.401])), 0);
         assert_eq!(smallest_share(&figures(&[0.40, 0.39])), 0);
         assert_eq!(smallest_share(&[]), 0);
