@@ -180,6 +180,8 @@ async fn a_caller_that_goes_away_leaves_the_service_in_order() {
         .post_segment("stream_id=s", b"a".to_vec())
         .timeout(Duration::from_millis(100));
     assert!(request.send().await.is_err());
+    // The service sees a closed connection only when its task runs next.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     s.judge.open();
     let next = s
         .post_segment("stream_id=s", b"b".to_vec())

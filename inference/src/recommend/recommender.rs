@@ -163,6 +163,9 @@ impl Recommender {
                 group: None,
             });
         }
+        // What happened before the moment that was last asked about counts at once.
+        let now_s = state.now_s;
+        state.scorer.advance(now_s);
         left_out
     }
 
