@@ -21,8 +21,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Notes an expectation and whether it was met.
-    pub fn note(&mut self, met: bool, text: String) {
+    fn note(&mut self, met: bool, text: String) {
         if met {
             self.met.push(text);
         } else {
