@@ -6,9 +6,11 @@
 //! - [`chat`]: chat rows with masked labels;
 //! - [`events`]: behaviour events of any column names, in the order of time;
 //! - [`folder`]: labelled files laid out as `DIR/LABEL/file`;
+//! - [`counterfactual`]: sentences that we wrote to teach what identity words do not mean;
 //! - [`sample`]: small data that we wrote ourselves.
 
 pub mod chat;
+pub mod counterfactual;
 mod error;
 pub mod events;
 pub mod folder;

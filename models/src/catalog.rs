@@ -23,6 +23,10 @@ const ENTRIES: [(&str, &str); 5] = [
         include_str!("../catalog/ppocr-v4-rec.toml"),
     ),
     (
+        "catalog/minilm-l6-v2.toml",
+        include_str!("../catalog/minilm-l6-v2.toml"),
+    ),
+    (
         "catalog/onnxruntime.toml",
         include_str!("../catalog/onnxruntime.toml"),
     ),

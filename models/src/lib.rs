@@ -6,6 +6,7 @@
 //! - [`import`]: foreign formats (TensorFlow.js layers, TFLite) turned into ONNX;
 //! - [`onnx`]: the subset of ONNX that the importers write and the fallback reads;
 //! - [`candle_graph`]: runs that subset without ONNX Runtime;
+//! - [`encoder`]: the text encoder, trained and run in Candle;
 //! - [`linear`]: linear models over hashed n-grams;
 //! - [`recommender`]: item-to-item, factor and ranking models, and the bundle they ship in;
 //! - [`card`]: model cards made from manifests.
@@ -13,6 +14,7 @@
 pub mod candle_graph;
 pub mod card;
 pub mod catalog;
+pub mod encoder;
 pub mod import;
 pub mod linear;
 pub mod manifest;

@@ -24,6 +24,8 @@ pub const MANIFEST_FILE: &str = "manifest.toml";
 pub enum Task {
     /// Chat text to category scores.
     Chat,
+    /// A text to a vector, to train from.
+    TextEncoder,
     /// A frame to sexual-content classes.
     Nsfw,
     /// A second of sound to event classes.
@@ -43,6 +45,7 @@ impl Task {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Chat => "chat",
+            Self::TextEncoder => "text-encoder",
             Self::Nsfw => "nsfw",
             Self::AudioEvents => "audio-events",
             Self::OcrDetect => "ocr-detect",

@@ -7,5 +7,6 @@
 
 pub mod chat;
 pub mod data;
+pub mod encoder;
 pub mod metrics;
 pub mod recommender;

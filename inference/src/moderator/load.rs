@@ -5,21 +5,22 @@ use std::{
     sync::Arc,
 };
 
-use novastream_features::{media::Audio, picture::RgbImage};
+use novastream_features::{media::Audio, picture::RgbImage, text::WordPiece};
 use novastream_models::{
     catalog::{catalog_entry, zoo_in},
+    encoder::{ChatEncoder, pack},
     import::MODEL_FILE,
-    linear::LinearChatModel,
+    linear::{self, LinearChatModel},
     manifest::{Manifest, Task},
     onnx,
-    store::ArtifactStore,
+    store::{ArtifactStore, read_verified},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{LoadError, ModeratorConfig};
 use crate::{
     backend::{BackendChoice, CandleSession, OnnxRuntime, Session},
-    chat::ChatModel,
+    chat::{ChatModel, Engine, FastChat, FullChat},
     sound::SoundModel,
     vision::{Graph, NsfwModel, OcrEngine},
 };
@@ -102,7 +103,7 @@ pub(super) fn load_parts(config: &ModeratorConfig) -> Result<Parts, LoadError> {
         threads: config.threads.max(1),
     };
     let store = &config.store;
-    let chat = load_chat(&config.zoo, &mut statuses);
+    let chat = load_chat(&config.zoo, &engines, &mut statuses);
     let nsfw = load_part("nsfw-mobilenet-v2", &mut statuses, |m| {
         load_nsfw(store, &engines, m)
     });
@@ -306,19 +307,64 @@ fn load_ocr(
     Ok(engine)
 }
 
-fn load_chat(zoo: &Path, statuses: &mut Vec<ModelStatus>) -> Part<ChatModel> {
+/// The newest linear model of the zoo, with the newest encoder beside it. Without the encoder the
+/// linear model answers alone and the encoder's status says why.
+fn load_chat(zoo: &Path, engines: &Engines, statuses: &mut Vec<ModelStatus>) -> Part<ChatModel> {
     let models = zoo_in(zoo).map_err(|e| e.to_string())?;
-    let newest = models.into_iter().rfind(|(m, _)| m.task == Task::Chat);
-    let (manifest, dir) = newest.ok_or_else(|| format!("no chat model under {}", zoo.display()))?;
+    let newest = |file: &str| {
+        let with = |(m, _): &&(Manifest, PathBuf)| m.task == Task::Chat && m.file(file).is_some();
+        models.iter().rfind(with)
+    };
+    let (manifest, dir) = newest(linear::WEIGHTS_FILE)
+        .ok_or_else(|| format!("no chat model under {}", zoo.display()))?;
     // Verifies the weights' hash as well.
-    let loaded = LinearChatModel::load(&dir)
-        .map(|model| ChatModel::new(model, manifest.id()))
+    let fast = LinearChatModel::load(dir)
+        .map(|model| FastChat::new(model, manifest.id()))
         .map_err(|e| e.to_string());
     statuses.push(status_of(
-        &manifest,
-        loaded.as_ref().map(|_| "linear").map_err(Clone::clone),
+        manifest,
+        fast.as_ref().map(|_| "linear").map_err(Clone::clone),
     ));
-    loaded
+    let fast = fast?;
+    let full = newest(pack::WEIGHTS_FILE).and_then(|(manifest, dir)| {
+        let loaded = load_encoder(manifest, dir, engines);
+        let backend = loaded
+            .as_ref()
+            .map(|(_, backend)| *backend)
+            .map_err(Clone::clone);
+        statuses.push(status_of(manifest, backend));
+        loaded.ok().map(|(full, _)| full)
+    });
+    Ok(ChatModel::new(fast, full))
+}
+
+fn load_encoder(
+    manifest: &Manifest,
+    dir: &Path,
+    engines: &Engines,
+) -> Part<(FullChat, &'static str)> {
+    let read = |name| read_verified(manifest, dir, name).map_err(|e| e.to_string());
+    let model = ChatEncoder::from_bytes(&read(pack::WEIGHTS_FILE)?).map_err(|e| e.to_string())?;
+    let vocabulary = String::from_utf8(read(pack::VOCABULARY_FILE)?).map_err(|e| e.to_string())?;
+    let tokenizer = WordPiece::from_vocabulary(&vocabulary).map_err(|e| e.to_string())?;
+    let (engine, backend) = match &engines.runtime {
+        Ok(runtime) => {
+            let graph = model.to_onnx().map_err(|e| e.to_string())?;
+            let session = runtime.session(&graph, 1, engines.threads);
+            let session = session.map_err(|e| e.to_string())?;
+            (Engine::Graph(Box::new(session)), "onnxruntime")
+        }
+        Err(reason) if !engines.candle => return Err(reason.clone()),
+        Err(_) => {
+            let model = model.to_classifier().map_err(|e| e.to_string())?;
+            (Engine::Candle(Box::new(model)), "candle")
+        }
+    };
+    let full = FullChat::new(&model, tokenizer, engine, manifest.id());
+    let full = full.map_err(|e| e.to_string())?;
+    // A model that cannot judge a message is no model.
+    full.check().map_err(|e| e.to_string())?;
+    Ok((full, backend))
 }
 
 fn grey(width: u32, height: u32) -> RgbImage {

@@ -43,12 +43,19 @@ impl GraphBuilder {
 
     /// Declares a float input.
     pub fn input(&mut self, name: &str, shape: &[Dim]) {
-        self.graph.input.push(value_info(name, shape));
+        self.graph.input.push(value_info(name, shape, dtype::FLOAT));
+    }
+
+    /// Declares an input of 64-bit integers.
+    pub fn input_integers(&mut self, name: &str, shape: &[Dim]) {
+        self.graph.input.push(value_info(name, shape, dtype::INT64));
     }
 
     /// Declares a float output.
     pub fn output(&mut self, name: &str, shape: &[Dim]) {
-        self.graph.output.push(value_info(name, shape));
+        self.graph
+            .output
+            .push(value_info(name, shape, dtype::FLOAT));
     }
 
     /// Adds a constant and returns its name.
@@ -76,10 +83,22 @@ impl GraphBuilder {
         inputs: &[&str],
         attributes: &[(&str, Attr)],
     ) -> String {
+        self.node_of_many(op, &[output], inputs, attributes);
+        output.to_owned()
+    }
+
+    /// Adds a node with several outputs, named like the first of them.
+    pub fn node_of_many(
+        &mut self,
+        op: &str,
+        outputs: &[&str],
+        inputs: &[&str],
+        attributes: &[(&str, Attr)],
+    ) {
         self.graph.node.push(NodeProto {
             input: inputs.iter().map(|i| (*i).to_owned()).collect(),
-            output: vec![output.to_owned()],
-            name: Some(output.to_owned()),
+            output: outputs.iter().map(|o| (*o).to_owned()).collect(),
+            name: outputs.first().map(|o| (*o).to_owned()),
             op_type: Some(op.to_owned()),
             attribute: attributes
                 .iter()
@@ -87,7 +106,6 @@ impl GraphBuilder {
                 .collect(),
             domain: None,
         });
-        output.to_owned()
     }
 
     /// Adds a metadata pair.
@@ -127,7 +145,7 @@ fn attribute(name: &str, value: &Attr) -> AttributeProto {
     proto
 }
 
-fn value_info(name: &str, shape: &[Dim]) -> ValueInfo {
+fn value_info(name: &str, shape: &[Dim], kind: i32) -> ValueInfo {
     let axis = |dim: &Dim| match dim {
         Dim::Fixed(n) => Axis::Value(*n as i64),
         Dim::Named(n) => Axis::Param(n.clone()),
@@ -139,7 +157,7 @@ fn value_info(name: &str, shape: &[Dim]) -> ValueInfo {
         })
         .collect();
     let tensor = TensorType {
-        elem_type: Some(dtype::FLOAT),
+        elem_type: Some(kind),
         shape: Some(TensorShape { dim }),
     };
     ValueInfo {

@@ -4,7 +4,17 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// Train the linear chat model (the fast tier) from labelled messages.
+/// Which of the two chat models is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Linear over hashed n-grams: minutes to train, hundreds of thousands of messages a second.
+    Fast,
+    /// A fine-tuned text encoder: hours to train, hundreds of messages a second.
+    Full,
+}
+
+/// Train a chat model from labelled messages.
 #[derive(Clone, Debug, clap::Args, Serialize)]
 pub struct ChatArgs {
     /// Labelled messages: CSV, JSONL or Parquet, plain or .gz; columns as in the documentation
@@ -13,12 +23,15 @@ pub struct ChatArgs {
     /// Folder for the run: model, card, metrics, configuration, log
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Which model: fast (linear) or full (text encoder)
+    #[arg(long, value_enum, default_value = "fast")]
+    pub tier: Tier,
     /// Labelled files to report on afterwards; nothing is chosen by them
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub report: Vec<PathBuf>,
-    /// Name of the model
-    #[arg(long, default_value = "chat-linear")]
-    pub name: String,
+    /// Name of the model; chat-linear or chat-minilm where none is given
+    #[arg(long)]
+    pub name: Option<String>,
     /// Version of the model
     #[arg(long, default_value = "0.1.0", value_name = "VERSION")]
     pub model_version: String,
@@ -64,6 +77,9 @@ pub struct ChatArgs {
     /// Words for the card that the run itself can't know: what was tried, what was seen
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
+    /// What only the full tier has
+    #[command(flatten)]
+    pub encoder: crate::encoder::EncoderArgs,
     /// Print one JSON object
     #[arg(long)]
     #[serde(skip)]
@@ -89,7 +105,24 @@ impl ChatArgs {
         if !(0.0..0.95).contains(&self.background) {
             return Err("--background must be within 0..0.95".to_owned());
         }
+        if !positive(self.encoder.encoder_learning_rate) {
+            return Err("--encoder-learning-rate must be above 0".to_owned());
+        }
         Ok(())
+    }
+
+    /// Name of the model.
+    pub fn model_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(match self.tier {
+            Tier::Fast => "chat-linear",
+            Tier::Full => "chat-minilm",
+        })
+    }
+
+    /// Weight of a source beside the others; 1 where nothing was said.
+    pub fn weight_of(&self, source: &str) -> f32 {
+        let given = self.source_weight.iter().find(|(name, _)| name == source);
+        given.map_or(1.0, |(_, weight)| *weight)
     }
 }
 

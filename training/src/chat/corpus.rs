@@ -70,6 +70,11 @@ impl Corpus {
     }
 }
 
+/// Whether a message is held out of training when `fraction` of all are.
+pub(crate) fn in_held_out(text: &str, fraction: f64) -> bool {
+    split_bucket(&Normalizer::new().normalize(text).text) < (fraction * SPLIT_BUCKETS as f64) as u64
+}
+
 /// Stable across machines and runs: copies that differ in case or spacing share a bucket.
 fn split_bucket(text: &str) -> u64 {
     let words: Vec<&str> = text.split_whitespace().collect();

@@ -1,7 +1,7 @@
 //! The folder of a run: everything that the model was made from and with.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::evaluate::THRESHOLD;
 use super::{ChatArgs, ChatReport, TrainError, card};
 
 /// A log that goes to stderr and stays with the run.
-pub(super) struct RunLog {
+pub(crate) struct RunLog {
     file: File,
     path: std::path::PathBuf,
 }
@@ -22,9 +22,18 @@ pub(super) struct RunLog {
 impl RunLog {
     /// Makes the folder of the run and its log.
     pub fn create(dir: &Path) -> Result<Self, TrainError> {
+        Self::open(dir, File::options().write(true).create(true).truncate(true))
+    }
+
+    /// The same for a run that may go on: what the log says stays.
+    pub fn append(dir: &Path) -> Result<Self, TrainError> {
+        Self::open(dir, File::options().append(true).create(true))
+    }
+
+    fn open(dir: &Path, options: &OpenOptions) -> Result<Self, TrainError> {
         std::fs::create_dir_all(dir).map_err(|source| io(dir, source))?;
         let path = dir.join("train.log");
-        let file = File::create(&path).map_err(|source| io(&path, source))?;
+        let file = options.open(&path).map_err(|source| io(&path, source))?;
         Ok(Self { file, path })
     }
 
@@ -96,7 +105,7 @@ fn manifest(
     }
     let axis = |name: &str| vec![Dim::Named(name.to_owned())];
     Manifest {
-        name: args.name.clone(),
+        name: args.model_name().to_owned(),
         version: args.model_version.clone(),
         task: Task::Chat,
         licence: "Apache-2.0".to_owned(),

@@ -5,11 +5,11 @@
 //! folder that the service loads as it is.
 
 mod args;
-mod calibration;
+pub(crate) mod calibration;
 mod card;
 pub mod corpus;
 pub mod evaluate;
-mod export;
+pub(crate) mod export;
 pub mod heads;
 pub mod logistic;
 pub mod problem;
@@ -25,7 +25,7 @@ use novastream_models::linear::{FormatError, LinearChatModel, LinearError};
 use novastream_models::manifest::ManifestError;
 use serde::Serialize;
 
-pub use args::ChatArgs;
+pub use args::{ChatArgs, Tier};
 
 use corpus::Corpus;
 use evaluate::{FileFigures, figures, score_rows};
@@ -65,6 +65,21 @@ pub enum TrainError {
         /// Why.
         source: std::io::Error,
     },
+    /// The pretrained encoder is not there.
+    #[error("no pretrained encoder: {0}; run `novastream models pull minilm-l6-v2` or give --base")]
+    NoBase(String),
+    /// The vocabulary is not one.
+    #[error(transparent)]
+    Vocabulary(#[from] novastream_features::text::VocabularyError),
+    /// The encoder can't be made or run.
+    #[error(transparent)]
+    Encoder(#[from] novastream_models::encoder::EncoderError),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+    /// A run can't go on from what it left.
+    #[error("the checkpoint can't be used: {0}")]
+    Checkpoint(String),
     /// A report can't be put into JSON.
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -81,6 +96,11 @@ impl TrainError {
             Self::Model(_) => "model_shape",
             Self::Save(error) => error.code(),
             Self::Manifest(error) => error.code(),
+            Self::NoBase(_) => "no_base_model",
+            Self::Vocabulary(error) => error.code(),
+            Self::Encoder(error) => error.code(),
+            Self::Tensor(_) => "encoder_compute",
+            Self::Checkpoint(_) => "checkpoint",
             Self::Io { .. } => "io",
             Self::Json(_) => "json",
         }
@@ -117,8 +137,15 @@ pub struct ChatReport {
     pub weights_bytes: u64,
 }
 
-/// Trains, judges and writes a model folder. Progress goes to stderr.
+/// Trains the tier that is asked for and writes a model folder. Progress goes to stderr.
 pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
+    match args.tier {
+        Tier::Fast => run_fast(args),
+        Tier::Full => crate::encoder::run(args),
+    }
+}
+
+fn run_fast(args: &ChatArgs) -> Result<ChatReport, TrainError> {
     args.validate().map_err(TrainError::Usage)?;
     let started = Instant::now();
     let mut log = export::RunLog::create(&args.out)?;
@@ -158,7 +185,7 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
     let report = evaluate_files(&model, &args.report)?;
     let file = export::save_weights(&model, &args.out)?;
     let report = ChatReport {
-        model: format!("{}@{}", args.name, args.model_version),
+        model: format!("{}@{}", args.model_name(), args.model_version),
         data,
         sources,
         heads,
@@ -171,7 +198,7 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
     Ok(report)
 }
 
-fn read(
+pub(crate) fn read(
     args: &ChatArgs,
     log: &mut export::RunLog,
 ) -> Result<(Vec<ChatRow>, Vec<DataEntry>), TrainError> {
@@ -197,13 +224,7 @@ fn read(
     Ok((rows, data))
 }
 
-fn head_params(args: &ChatArgs, corpus: &Corpus) -> HeadParams {
-    let weight = |name: &String| {
-        args.source_weight
-            .iter()
-            .find(|(source, _)| source == name)
-            .map_or(1.0, |(_, weight)| *weight)
-    };
+pub(crate) fn head_params(args: &ChatArgs, corpus: &Corpus) -> HeadParams {
     HeadParams {
         fit: FitParams {
             hash_bits: args.hash_bits,
@@ -214,7 +235,11 @@ fn head_params(args: &ChatArgs, corpus: &Corpus) -> HeadParams {
         },
         balance: Balance {
             exponent: args.source_balance,
-            source_weights: corpus.sources.iter().map(weight).collect(),
+            source_weights: corpus
+                .sources
+                .iter()
+                .map(|name| args.weight_of(name))
+                .collect(),
             background: args.background,
         },
         gate: Gate {

@@ -1,10 +1,11 @@
-//! The linear chat model with its heads resolved to categories.
+//! The fast tier: the linear model with its heads resolved to categories.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::cell::RefCell;
 
 use novastream_features::text::{NgramHasher, Normalized};
 use novastream_models::linear::LinearChatModel;
 
+use super::Scores;
 use crate::category::Category;
 
 thread_local! {
@@ -17,8 +18,8 @@ struct Scratch {
     scores: Vec<f32>,
 }
 
-/// A loaded chat model.
-pub(crate) struct ChatModel {
+/// A loaded linear model.
+pub(crate) struct FastChat {
     model: LinearChatModel,
     hasher: NgramHasher,
     /// For each head, its category; `None` for heads that the taxonomy does not know.
@@ -26,20 +27,10 @@ pub(crate) struct ChatModel {
     id: String,
 }
 
-impl ChatModel {
+impl FastChat {
     /// `id` is `name@version`.
     pub(crate) fn new(model: LinearChatModel, id: String) -> Self {
-        let heads = model
-            .heads()
-            .iter()
-            .map(|head| {
-                let category = head.name.parse().ok();
-                if category.is_none() {
-                    tracing::warn!(head = %head.name, model = %id, "head is no category; not used");
-                }
-                category
-            })
-            .collect();
+        let heads = super::categories(model.heads().iter().map(|head| head.name.as_str()), &id);
         Self {
             hasher: NgramHasher::new(model.hash_bits()),
             model,
@@ -52,20 +43,19 @@ impl ChatModel {
         &self.id
     }
 
-    pub(crate) fn categories(&self) -> BTreeSet<Category> {
-        self.heads.iter().copied().flatten().collect()
+    pub(crate) fn categories(&self) -> impl Iterator<Item = Category> {
+        self.heads.iter().copied().flatten()
     }
 
     /// Calibrated scores per category, 0 to 1; 0.5 is the shipped threshold.
-    pub(crate) fn score(&self, raw: &str, normalized: &Normalized) -> Vec<(Category, f32)> {
+    pub(crate) fn score(&self, raw: &str, normalized: &Normalized) -> Scores {
         SCRATCH.with_borrow_mut(|Scratch { features, scores }| {
             self.hasher.features(raw, normalized, features);
             self.model.score(features, scores);
             self.heads
                 .iter()
                 .zip(scores)
-                // A score that is no number must not pass for a calm one.
-                .filter_map(|(c, s)| c.map(|c| (c, if s.is_finite() { *s } else { 1.0 })))
+                .filter_map(|(c, s)| c.map(|c| (c, super::sound(*s))))
                 .collect()
         })
     }

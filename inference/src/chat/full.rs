@@ -1,0 +1,221 @@
+//! The full tier: the text encoder, joined with the fast tier's scores.
+
+use novastream_features::text::{EncoderText, Normalized, WordPiece};
+use novastream_models::encoder::pack::Description;
+use novastream_models::encoder::{BLEND_INPUTS, ChatEncoder, Packed, TextClassifier, blend_inputs};
+
+use super::Scores;
+use crate::backend::{BackendError, NamedTensor, Session, Tensor, TensorData, take_f32};
+use crate::category::Category;
+
+/// Texts that one call to the engine holds; chat lines gain nothing beyond it.
+const BATCH: usize = 16;
+/// Bound of the fast tier's logit, as in training.
+const FAST_LOGIT: f32 = 8.0;
+
+/// What runs the encoder.
+pub(crate) enum Engine {
+    /// ONNX Runtime, eight-bit kernels, padded batches.
+    Graph(Box<dyn Session>),
+    /// Candle on the same weights as floats, no padding.
+    Candle(Box<TextClassifier>),
+}
+
+/// A message for the encoder.
+pub(crate) struct FullInput<'a> {
+    pub raw: &'a str,
+    pub normalized: &'a Normalized,
+    /// Messages before it, oldest first.
+    pub previous: &'a [&'a str],
+    /// What the fast tier says.
+    pub fast: &'a Scores,
+}
+
+struct Head {
+    category: Category,
+    /// Its place among the outputs.
+    output: usize,
+    blend: [f32; BLEND_INPUTS],
+}
+
+/// A loaded encoder.
+pub(crate) struct FullChat {
+    engine: Engine,
+    tokenizer: WordPiece,
+    text: EncoderText,
+    heads: Vec<Head>,
+    outputs: usize,
+    description: Description,
+    id: String,
+}
+
+impl FullChat {
+    /// `id` is `name@version`; `engine` runs `model`.
+    pub(crate) fn new(
+        model: &ChatEncoder,
+        tokenizer: WordPiece,
+        engine: Engine,
+        id: String,
+    ) -> Result<Self, BackendError> {
+        let description = model.description.clone();
+        if tokenizer.size() > description.config.vocabulary {
+            return Err(BackendError::Load {
+                backend: "encoder",
+                message: "the vocabulary has more tokens than the model".to_owned(),
+            });
+        }
+        let names = description.heads.iter().map(|head| head.name.as_str());
+        let heads = super::categories(names, &id)
+            .into_iter()
+            .zip(&description.heads)
+            .enumerate()
+            .filter_map(|(output, (category, head))| {
+                Some(Head {
+                    category: category?,
+                    output,
+                    blend: head.blend,
+                })
+            })
+            .collect();
+        Ok(Self {
+            engine,
+            tokenizer,
+            text: EncoderText {
+                own: description.own_tokens,
+                context: description.context_tokens,
+            },
+            heads,
+            outputs: description.heads.len(),
+            description,
+            id,
+        })
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn description(&self) -> &Description {
+        &self.description
+    }
+
+    pub(crate) fn categories(&self) -> impl Iterator<Item = Category> {
+        self.heads.iter().map(|head| head.category)
+    }
+
+    /// Runs the encoder once, on a batch of unequal lengths.
+    pub(crate) fn check(&self) -> Result<(), BackendError> {
+        let short = (
+            vec![self.tokenizer.class(), self.tokenizer.separator()],
+            Vec::new(),
+        );
+        let long = (
+            vec![self.tokenizer.class(); 9],
+            vec![self.tokenizer.separator()],
+        );
+        self.logits(&[&short, &long]).map(drop)
+    }
+
+    /// Calibrated scores of each message, in order.
+    ///
+    /// # Errors
+    /// [`BackendError`]: the engine failed.
+    pub(crate) fn score(&self, inputs: &[FullInput<'_>]) -> Result<Vec<Scores>, BackendError> {
+        let tokens: Vec<(Vec<u32>, Vec<u32>)> = inputs
+            .iter()
+            .map(|i| {
+                self.text
+                    .tokens(&self.tokenizer, i.raw, i.normalized, i.previous)
+            })
+            .collect();
+        // Texts of like length share a batch, so that little padding is computed.
+        let length = |at: usize| tokens[at].0.len() + tokens[at].1.len();
+        let mut order: Vec<usize> = (0..inputs.len()).collect();
+        order.sort_by_key(|at| (length(*at), *at));
+        let mut out: Vec<Scores> = vec![Vec::new(); inputs.len()];
+        for batch in order.chunks(BATCH) {
+            let texts: Vec<&(Vec<u32>, Vec<u32>)> = batch.iter().map(|at| &tokens[*at]).collect();
+            let logits = self.logits(&texts)?;
+            for (at, logits) in batch.iter().zip(logits.chunks_exact(self.outputs)) {
+                out[*at] = self.join(logits, tokens[*at].0.len(), inputs[*at].fast);
+            }
+        }
+        Ok(out)
+    }
+
+    fn join(&self, logits: &[f32], tokens: usize, fast: &Scores) -> Scores {
+        self.heads
+            .iter()
+            .map(|head| {
+                let known = fast.iter().find(|(category, _)| *category == head.category);
+                let fast = known.map_or(0.0, |(_, score)| logit(*score));
+                let inputs = blend_inputs(logits[head.output], fast, tokens);
+                let z: f32 = inputs.iter().zip(head.blend).map(|(x, w)| x * w).sum();
+                (head.category, super::sound(1.0 / (1.0 + (-z).exp())))
+            })
+            .collect()
+    }
+
+    /// One row of outputs a text.
+    fn logits(&self, texts: &[&(Vec<u32>, Vec<u32>)]) -> Result<Vec<f32>, BackendError> {
+        match &self.engine {
+            Engine::Candle(model) => {
+                let fail = |error: novastream_models::encoder::EncoderError| BackendError::Run {
+                    backend: "candle",
+                    message: error.to_string(),
+                };
+                let mut packed = Packed::default();
+                for (own, context) in texts {
+                    packed.push(own, context).map_err(fail)?;
+                }
+                Ok(model.logits(&packed).map_err(fail)?.concat())
+            }
+            Engine::Graph(session) => {
+                let inputs = padded(texts)?;
+                let mut outputs = session.run(inputs)?;
+                let (shape, values) = take_f32(&mut outputs, "logits")?;
+                if shape == [texts.len(), self.outputs] {
+                    return Ok(values);
+                }
+                Err(BackendError::Tensor {
+                    name: "logits".to_owned(),
+                    message: format!("shape {shape:?} for {} texts", texts.len()),
+                })
+            }
+        }
+    }
+}
+
+/// `ids`, `mask` and `own`, each `[texts, length]`, padded at the end.
+fn padded(texts: &[&(Vec<u32>, Vec<u32>)]) -> Result<Vec<NamedTensor>, BackendError> {
+    let length = texts
+        .iter()
+        .map(|(own, context)| own.len() + context.len())
+        .max()
+        .unwrap_or(0);
+    let n = texts.len() * length;
+    let (mut ids, mut mask, mut mine) = (vec![0_i64; n], vec![0_i64; n], vec![0_i64; n]);
+    for (row, (own, context)) in texts.iter().enumerate() {
+        let at = row * length;
+        for (to, id) in ids[at..].iter_mut().zip(own.iter().chain(context)) {
+            *to = i64::from(*id);
+        }
+        mask[at..at + own.len() + context.len()].fill(1);
+        mine[at..at + own.len()].fill(1);
+    }
+    [("ids", ids), ("mask", mask), ("own", mine)]
+        .into_iter()
+        .map(|(name, values)| {
+            Ok(NamedTensor {
+                name: name.to_owned(),
+                tensor: Tensor::new(vec![texts.len(), length], TensorData::I64(values))?,
+            })
+        })
+        .collect()
+}
+
+/// The logit of a calibrated score, bounded as in training.
+fn logit(score: f32) -> f32 {
+    let score = score.clamp(1e-6, 1.0 - 1e-6);
+    (score / (1.0 - score)).ln().clamp(-FAST_LOGIT, FAST_LOGIT)
+}

@@ -1,0 +1,144 @@
+//! Chat models: a fast linear tier for every message, an encoder for those it is unsure about.
+
+mod fast;
+mod full;
+
+use std::collections::BTreeSet;
+
+use novastream_features::text::Normalized;
+
+pub(crate) use self::{
+    fast::FastChat,
+    full::{Engine, FullChat, FullInput},
+};
+use crate::{backend::BackendError, category::Category};
+
+/// Calibrated scores per category, 0 to 1; 0.5 is the shipped threshold.
+pub(crate) type Scores = Vec<(Category, f32)>;
+
+/// How far a message goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChatTier {
+    /// The linear model alone.
+    Fast,
+    /// The encoder on every message.
+    Full,
+    /// The encoder where the linear model is unsure.
+    #[default]
+    Cascade,
+}
+
+/// One message with what was said before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChatInput<'a> {
+    pub raw: &'a str,
+    pub normalized: &'a Normalized,
+    /// Messages before it, oldest first.
+    pub previous: &'a [&'a str],
+}
+
+/// A message's scores and the model that made them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ChatScores {
+    pub scores: Scores,
+    /// Whether the encoder made them.
+    pub full: bool,
+}
+
+/// Both tiers.
+pub(crate) struct ChatModel {
+    fast: FastChat,
+    full: Option<FullChat>,
+}
+
+impl ChatModel {
+    pub(crate) fn new(fast: FastChat, full: Option<FullChat>) -> Self {
+        Self { fast, full }
+    }
+
+    /// Name of the model that made a message's scores.
+    pub(crate) fn id(&self, scores: &ChatScores) -> &str {
+        match &self.full {
+            Some(full) if scores.full => full.id(),
+            _ => self.fast.id(),
+        }
+    }
+
+    /// Whether the encoder is there.
+    pub(crate) fn has_full(&self) -> bool {
+        self.full.is_some()
+    }
+
+    /// What a message is scored for: the fast tier's heads. An encoder's further heads would be
+    /// there for some messages only.
+    pub(crate) fn categories(&self) -> BTreeSet<Category> {
+        self.fast.categories().collect()
+    }
+
+    /// Scores messages, in order. Every answer has the same categories, whichever tier made it.
+    ///
+    /// # Errors
+    /// [`BackendError`]: the encoder failed.
+    pub(crate) fn score(
+        &self,
+        inputs: &[ChatInput<'_>],
+        tier: ChatTier,
+    ) -> Result<Vec<ChatScores>, BackendError> {
+        let mut out: Vec<ChatScores> = inputs
+            .iter()
+            .map(|input| ChatScores {
+                scores: self.fast.score(input.raw, input.normalized),
+                full: false,
+            })
+            .collect();
+        let Some(full) = self.full.as_ref().filter(|_| tier != ChatTier::Fast) else {
+            return Ok(out);
+        };
+        let [low, high] = full.description().unsure;
+        let unsure = |scores: &Scores| {
+            let top = scores.iter().map(|(_, score)| *score).fold(0.0, f32::max);
+            (low..high).contains(&top)
+        };
+        let chosen: Vec<usize> = (0..inputs.len())
+            .filter(|at| tier == ChatTier::Full || unsure(&out[*at].scores))
+            .collect();
+        let full_inputs: Vec<FullInput<'_>> = chosen
+            .iter()
+            .map(|at| FullInput {
+                raw: inputs[*at].raw,
+                normalized: inputs[*at].normalized,
+                previous: inputs[*at].previous,
+                fast: &out[*at].scores,
+            })
+            .collect();
+        let scored = full.score(&full_inputs)?;
+        for (at, scores) in chosen.into_iter().zip(scored) {
+            let of = &mut out[at];
+            of.full = true;
+            for (category, score) in &mut of.scores {
+                if let Some((_, better)) = scores.iter().find(|(c, _)| c == category) {
+                    *score = *better;
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Categories by head name; `None` for heads that the taxonomy does not know.
+fn categories<'a>(names: impl Iterator<Item = &'a str>, model: &str) -> Vec<Option<Category>> {
+    names
+        .map(|name| {
+            let category = name.parse().ok();
+            if category.is_none() {
+                tracing::warn!(head = name, model, "head is no category; not used");
+            }
+            category
+        })
+        .collect()
+}
+
+/// A score that is no number must not pass for a calm one.
+fn sound(score: f32) -> f32 {
+    if score.is_finite() { score } else { 1.0 }
+}

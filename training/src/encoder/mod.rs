@@ -1,0 +1,261 @@
+//! `novastream-train chat --tier full`: a pretrained text encoder, fine-tuned for chat.
+//!
+//! All heads learn at once, each from the rows that somebody labelled for it. Sources are
+//! balanced, some messages are disguised or given strangers' messages as context, and sentences
+//! of our own teach what identity words do not mean. The fast tier is trained on the same split
+//! beside it, and held-out rows decide how the two join.
+
+pub mod batch;
+pub mod blend;
+mod checkpoint;
+mod disguise;
+mod export;
+mod judge;
+pub mod optimizer;
+pub mod sampler;
+pub mod trainer;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use novastream_datasets::chat::ChatRow;
+use novastream_datasets::counterfactual;
+use novastream_features::text::{EncoderText, NgramHasher, Normalizer, WordPiece};
+use novastream_models::catalog::catalog_entry;
+use novastream_models::encoder::{EncoderConfig, TextClassifier, blend_inputs, import_bert};
+use novastream_models::store::ArtifactStore;
+
+use crate::chat::corpus::{Corpus, in_held_out};
+use crate::chat::export::RunLog;
+use crate::chat::{ChatArgs, ChatReport, TrainError};
+use batch::Batcher;
+use sampler::Sampler;
+use trainer::{Settings, Trainer};
+
+/// The catalogue's name of the encoder that training starts from.
+pub const BASE: &str = "minilm-l6-v2";
+
+/// all-MiniLM-L6-v2.
+const MINILM: EncoderConfig = EncoderConfig {
+    vocabulary: 30_522,
+    positions: 512,
+    segments: 2,
+    width: 384,
+    inner: 1536,
+    layers: 6,
+    heads: 12,
+};
+
+/// What a message may look like to the encoder.
+pub const SHAPE: EncoderText = EncoderText {
+    own: 128,
+    context: 64,
+};
+
+/// Held-out rows that a checkpoint is judged by.
+const QUICK_ROWS: usize = 1_500;
+
+/// Options of the full tier.
+#[derive(Clone, Debug, clap::Args, serde::Serialize)]
+#[command(next_help_heading = "Full tier")]
+pub struct EncoderArgs {
+    /// Folder with model.safetensors and vocab.txt of all-MiniLM-L6-v2; default: the store's
+    #[arg(long, value_name = "DIR")]
+    pub base: Option<PathBuf>,
+    /// Steps; a run that goes on may be given another number
+    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub steps: u64,
+    /// Messages a step
+    #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch: u32,
+    /// Learning rate of the encoder
+    #[arg(long, default_value_t = 1e-4)]
+    pub encoder_learning_rate: f32,
+    /// Lowest layers that stay as they are
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=5))]
+    pub frozen_layers: u8,
+    /// Steps between checkpoints
+    #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..))]
+    pub checkpoint_every: u64,
+    /// Checkpoints without a better one before the run stops
+    #[arg(long, default_value_t = 6)]
+    pub patience: usize,
+    /// Leave out the sentences we wrote about identity words
+    #[arg(long)]
+    pub no_counterfactuals: bool,
+}
+
+/// Trains, blends, judges and writes a model folder. Progress goes to stderr; a run that was
+/// stopped goes on from its checkpoint when it is given the same options.
+pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
+    args.validate().map_err(TrainError::Usage)?;
+    if !args.report.is_empty() {
+        let message =
+            "--report is of the fast tier; judge the full one with `novastream-eval chat`";
+        return Err(TrainError::Usage(message.to_owned()));
+    }
+    let mut log = RunLog::append(&args.out)?;
+    let (mut rows, data) = crate::chat::read(args, &mut log)?;
+    if !args.encoder.no_counterfactuals {
+        rows.extend(counterfactual::counterfactuals());
+    }
+    let (weights, vocabulary) = base(args)?;
+    let tokenizer = WordPiece::from_vocabulary(&vocabulary)?;
+    let (sources, of_row) = number_sources(&rows);
+    let held_out: Vec<bool> = rows
+        .iter()
+        .map(|row| in_held_out(&row.text, args.validation_fraction))
+        .collect();
+    let batcher = Batcher {
+        rows: &rows,
+        normalizer: Normalizer::new(),
+        tokenizer: &tokenizer,
+        shape: SHAPE,
+    };
+    let source_weights: Vec<f64> = sources
+        .iter()
+        .map(|s| f64::from(args.weight_of(s)))
+        .collect();
+    let training = (0..rows.len()).filter(|row| !held_out[*row]);
+    let sampler = Sampler::new(
+        training.map(|row| (row as u32, of_row[row])),
+        &source_weights,
+        f64::from(args.source_balance),
+        args.seed,
+    );
+    log.line(&format!(
+        "{} messages from {} sources, {} held out, {} picks a pass",
+        rows.len(),
+        sources.len(),
+        held_out.iter().filter(|h| **h).count(),
+        sampler.pass(0).len(),
+    ))?;
+    let validation: Vec<u32> = (0..rows.len() as u32)
+        .filter(|r| held_out[*r as usize])
+        .collect();
+    let stride = (validation.len() / QUICK_ROWS).max(1);
+    let quick: Vec<u32> = validation.iter().copied().step_by(stride).collect();
+    let fingerprint: Vec<&str> = data.iter().map(|d| d.sha256.as_str()).collect();
+    let settings = Settings {
+        steps: args.encoder.steps,
+        batch: args.encoder.batch as usize,
+        learning_rate: args.encoder.encoder_learning_rate,
+        frozen_layers: usize::from(args.encoder.frozen_layers),
+        checkpoint_every: args.encoder.checkpoint_every,
+        patience: args.encoder.patience,
+        seed: args.seed,
+    };
+    let mut trainer = Trainer::new(settings, MINILM, weights, &batcher)?;
+    let best = trainer.run(
+        &sampler,
+        &args.out,
+        &fingerprint.join(" "),
+        |model| judge::mean_auc(model, &batcher, &quick, &of_row),
+        |line| log.line(line),
+    )?;
+    let model = TextClassifier::new(MINILM, &best.clone().into_iter().collect())?;
+    let logits = judge::logits(&model, &batcher, &validation)?;
+
+    log.line("training the fast tier on the same split")?;
+    let corpus = Corpus::build(
+        &rows,
+        NgramHasher::new(args.hash_bits),
+        args.validation_fraction,
+    );
+    let fast = judge::fast_logits(args, &corpus, &validation)?;
+    let heads = judge::heads(args, &corpus, &validation, &logits, &fast);
+    for head in &heads {
+        log.line(&head.describe())?;
+    }
+    let unsure = band(&rows, &of_row, &validation, &logits, &fast, &heads);
+    log.line(&format!(
+        "the encoder gets messages whose highest fast score lies in {:.4}..{:.4}",
+        unsure[0], unsure[1]
+    ))?;
+    let mut counts = vec![0; sources.len()];
+    for source in &of_row {
+        counts[*source] += 1;
+    }
+    export::write(
+        args,
+        &mut log,
+        export::Finished {
+            weights: &best,
+            vocabulary: &vocabulary,
+            judged: heads,
+            unsure,
+            data,
+            sources: sources.into_iter().zip(counts).collect(),
+        },
+    )
+}
+
+/// Tokens up to which a message counts as ordinary chat.
+const ORDINARY_TOKENS: usize = 20;
+
+/// The cascade's band, from the held-out rows that have an overall label.
+fn band(
+    rows: &[ChatRow],
+    of_row: &[usize],
+    validation: &[u32],
+    encoder: &judge::Logits,
+    fast: &[Vec<f32>],
+    heads: &[judge::Judged],
+) -> [f32; 2] {
+    let sigmoid = |z: f32| 1.0 / (1.0 + (-z).exp());
+    let Some(overall) = heads.first().and_then(|head| head.shipped.as_ref()) else {
+        return [0.0, 1.01];
+    };
+    let known: Vec<judge::CascadeRow> = validation
+        .iter()
+        .zip(encoder.iter().zip(fast))
+        .filter_map(|(pick, ((logits, tokens), fast))| {
+            let row = &rows[*pick as usize];
+            let inputs = blend_inputs(logits[0], fast[0], *tokens);
+            let z: f32 = inputs.iter().zip(overall.blend).map(|(x, w)| x * w).sum();
+            // A head that the fast tier lacks has the logit 0, which says nothing.
+            let said = fast.iter().filter(|z| **z != 0.0);
+            Some(judge::CascadeRow {
+                source: of_row[*pick as usize],
+                top: said.copied().map(sigmoid).fold(0.0, f32::max),
+                fast: sigmoid(fast[0]),
+                full: sigmoid(z),
+                positive: row.labels[0]?,
+                ordinary: *tokens <= ORDINARY_TOKENS && row.source != counterfactual::SOURCE,
+            })
+        })
+        .collect();
+    judge::unsure_band(&known)
+}
+
+fn base(args: &ChatArgs) -> Result<(HashMap<String, candle_core::Tensor>, String), TrainError> {
+    let read = |name: &str| -> Result<Vec<u8>, TrainError> {
+        if let Some(dir) = &args.encoder.base {
+            let path = dir.join(name);
+            return std::fs::read(&path).map_err(|source| TrainError::Io { path, source });
+        }
+        let entry =
+            catalog_entry(BASE).ok_or_else(|| TrainError::NoBase("no such model".into()))?;
+        let read = ArtifactStore::from_env().read(&entry, name);
+        read.map_err(|error| TrainError::NoBase(error.to_string()))
+    };
+    let weights = import_bert(&read("model.safetensors")?, &MINILM)?;
+    let vocabulary = String::from_utf8_lossy(&read("vocab.txt")?).into_owned();
+    Ok((weights, vocabulary))
+}
+
+/// Names of the sources in order of appearance, and each row's.
+fn number_sources(rows: &[ChatRow]) -> (Vec<String>, Vec<usize>) {
+    let mut names: Vec<String> = Vec::new();
+    let mut number: HashMap<&str, usize> = HashMap::new();
+    let of_row = rows
+        .iter()
+        .map(|row| {
+            *number.entry(&row.source).or_insert_with(|| {
+                names.push(row.source.clone());
+                names.len() - 1
+            })
+        })
+        .collect();
+    (names, of_row)
+}
