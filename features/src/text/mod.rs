@@ -10,6 +10,7 @@ mod emoji;
 mod hasher;
 mod ids;
 mod join;
+pub mod language;
 mod leet;
 mod lookalike;
 mod normalized;
