@@ -111,6 +111,28 @@ codes! {
         "Scale it down; models look at far fewer pixels."
     ImageCorrupt "image_corrupt" 422 "The picture is damaged"
         "Send it again; if it persists, the source is broken."
+    ImageUrlForbidden "image_url_forbidden" 403 "The picture's URL may not be fetched here"
+        "Send the picture as a data: URL; the settings watch.schemes and watch.allow_private_hosts decide about others."
+    ImageUrlFailed "image_url_failed" 422 "The picture's URL gave no picture"
+        "Look whether the URL answers 200 with the bytes of a picture, or send it as a data: URL."
+    CommentEmpty "comment_empty" 400 "The comment is empty"
+        "Send some text in comment.text."
+    CommentTooLong "comment_too_long" 400 "The comment is too long"
+        "Split it: a comment may have 20 KB."
+    CommentInvalid "comment_invalid" 400 "The comment request is wrong"
+        "The message names the field; docs/moving-from-perspective.md lists what is understood."
+    AttributesMissing "attributes_missing" 400 "No attribute is asked for"
+        "Name at least one attribute in requestedAttributes."
+    AttributeUnknown "attribute_unknown" 400 "There is no such attribute"
+        "docs/moving-from-perspective.md lists the attributes."
+    AttributeUnsupported "attribute_unsupported" 400 "The attribute cannot be answered"
+        "Leave it out, or set dropUnsupportedAttributes; docs/moving-from-perspective.md lists what is answered in which language."
+    LanguageUndetected "language_undetected" 400 "The language of the comment cannot be told"
+        "Name the language in `languages`."
+    ModelNotLoaded "model_not_loaded" 503 "The model that would answer is not loaded"
+        "GET /v1/models says which model is missing and why."
+    NotImplemented "not_implemented" 501 "This service does not do that"
+        "The detail says what to use instead."
     Internal "internal" 500 "Something broke on our side"
         "Report it with the request_id; trying again may help."
     ShuttingDown "shutting_down" 503 "The service is stopping"
@@ -143,6 +165,10 @@ pub struct ApiError {
     pub detail: String,
     /// Seconds for `Retry-After`.
     pub retry_after_s: Option<u64>,
+    /// The member of the request that is wrong, as OpenAI's clients are told it.
+    pub param: Option<String>,
+    /// What Perspective's clients are told beside the kind of error.
+    pub comment: Option<Box<serde_json::Map<String, serde_json::Value>>>,
 }
 
 impl ApiError {
@@ -150,6 +176,7 @@ impl ApiError {
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         let retry_after_s = match code {
             ErrorCode::Overloaded | ErrorCode::StoreUnavailable => Some(1),
+            ErrorCode::ModelNotLoaded => Some(30),
             ErrorCode::TooManyClients | ErrorCode::TooManyWatches | ErrorCode::ShuttingDown => {
                 Some(5)
             }
@@ -159,7 +186,16 @@ impl ApiError {
             code,
             detail: detail.into(),
             retry_after_s,
+            param: None,
+            comment: None,
         }
+    }
+
+    /// The same error, about the member `param` of the request.
+    #[must_use]
+    pub fn about(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
     }
 
     /// Something that should not happen. What it was goes to the log, not to the caller.

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::Instrument as _;
 
+use super::render::{self, Rendering};
 use crate::error::{ApiError, ErrorCode};
 use crate::telemetry::names;
 
@@ -144,26 +145,40 @@ async fn problem_of(response: Response, path: &str, id: &str) -> Response {
         Some(error) => error,
         None => foreign(status, body).await,
     };
-    let problem = Problem {
-        r#type: format!("urn:novastream:error:{}", error.code.as_str()),
-        title: error.code.title(),
-        status: error.code.status().as_u16(),
-        detail: error.detail,
-        instance: path.to_owned(),
-        code: error.code.as_str(),
-        hint: error.code.hint(),
-        request_id: id.to_owned(),
+    let rendering = Rendering::of(path);
+    let (status, json) = match rendering {
+        Rendering::Problem => {
+            let problem = Problem {
+                r#type: format!("urn:novastream:error:{}", error.code.as_str()),
+                title: error.code.title(),
+                status: error.code.status().as_u16(),
+                detail: error.detail,
+                instance: path.to_owned(),
+                code: error.code.as_str(),
+                hint: error.code.hint(),
+                request_id: id.to_owned(),
+            };
+            (
+                error.code.status(),
+                serde_json::to_vec(&problem).unwrap_or_default(),
+            )
+        }
+        Rendering::OpenAi => render::openai(&error),
+        Rendering::Google => render::google(&error, id),
     };
-    let json = serde_json::to_vec(&problem).unwrap_or_default();
-    let mut response = (error.code.status(), Body::from(json)).into_response();
+    let mut response = (status, Body::from(json)).into_response();
     for name in [header::ALLOW, header::RETRY_AFTER, header::ACCEPT_ENCODING] {
         if let Some(value) = parts.headers.remove(&name) {
             response.headers_mut().insert(name, value);
         }
     }
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    if rendering == Rendering::OpenAi {
+        render::openai_retry(response.headers_mut());
+    }
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(rendering.content_type()),
+    );
     response
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::openai::Moderation;
+
 /// Body of an events request.
 pub fn behaviour() -> Value {
     json!({"events": [{
@@ -192,8 +194,116 @@ pub fn problem() -> Value {
     })
 }
 
+/// Body of an OpenAI-compatible request.
+pub fn moderation_request() -> Value {
+    json!({"model": "omni-moderation-latest", "input": ["you are an idiot"]})
+}
+
+/// Answer to an OpenAI-compatible request.
+pub fn moderation() -> Value {
+    let every = |of: &dyn Fn(&str) -> Value| -> Value {
+        Moderation::of(&[])
+            .categories
+            .into_keys()
+            .map(|name| (name.clone(), of(&name)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    json!({
+        "id": "modr-0199f3a2-7a4e-7000-8000-000000000001",
+        "model": "chat-linear@0.1.0",
+        "results": [{
+            "flagged": true,
+            "categories": every(&|name| json!(name == "harassment")),
+            "category_scores": every(&|name| json!(match name {
+                "harassment" => 0.71,
+                "violence/graphic" => 0.0,
+                _ => 0.02,
+            })),
+            "category_applied_input_types": every(&|name| match name {
+                "violence/graphic" => json!([]),
+                _ => json!(["text"]),
+            }),
+            "not_evaluated": ["violence/graphic"],
+            "novastream": {
+                "verdict_ids": ["0199f3a2-7a4e-7000-8000-000000000001"],
+                "action": "flag", "review": true, "policy": "default@1",
+                "category_scores": {"toxicity": 0.93, "spam": 0.01},
+                "flagged": ["toxicity"], "degraded": [],
+            },
+        }],
+    })
+}
+
+/// An error as OpenAI's clients get it.
+pub fn openai_error() -> Value {
+    json!({"error": {
+        "message": "`input` is empty", "type": "invalid_request_error", "param": "input",
+        "code": "invalid_item",
+    }})
+}
+
+/// Body of a Perspective-compatible request.
+pub fn analyze_request() -> Value {
+    json!({
+        "comment": {"text": "You are late. You are an idiot."},
+        "languages": ["en"],
+        "requestedAttributes": {"TOXICITY": {}, "THREAT": {"scoreThreshold": 0.5}},
+        "spanAnnotations": true,
+        "doNotStore": true,
+    })
+}
+
+/// Answer to a Perspective-compatible request.
+pub fn analyze() -> Value {
+    let score = |value: f32| json!({"value": value, "type": "PROBABILITY"});
+    json!({
+        "attributeScores": {"TOXICITY": {
+            "spanScores": [
+                {"begin": 0, "end": 13, "score": score(0.04)},
+                {"begin": 14, "end": 31, "score": score(0.95)},
+            ],
+            "summaryScore": score(0.93),
+        }},
+        "languages": ["en"],
+    })
+}
+
+/// An error as Google's clients get it.
+pub fn google_error() -> Value {
+    json!({"error": {
+        "code": 400,
+        "message": "Comment must be non-empty.",
+        "status": "INVALID_ARGUMENT",
+        "details": [
+            {
+                "@type": "type.googleapis.com/google.commentanalyzer.v1alpha1.Error",
+                "errorType": "COMMENT_EMPTY",
+            },
+            {
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "COMMENT_EMPTY", "domain": "novastream",
+                "metadata": {
+                    "code": "comment_empty", "hint": "Send some text in comment.text.",
+                    "requestId": "0199f3a2-7a4e-7000-8000-000000000002",
+                },
+            },
+        ],
+    }})
+}
+
+/// The beginning of a discovery document.
+pub fn discovery() -> Value {
+    json!({
+        "kind": "discovery#restDescription", "name": "commentanalyzer", "version": "v1alpha1",
+        "rootUrl": "http://localhost:8080/", "resources": {}, "schemas": {},
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::openai::{ModerationAnswer, ModerationRequest};
+    use super::super::perspective::{AnalyzeRequest, AnalyzeResponse};
     use super::super::record::{Page, Results, VerdictRecord};
     use super::super::text::TextRequest;
     use super::super::watches::WatchRequest;
@@ -214,6 +324,12 @@ mod tests {
             (page.verdicts.len(), page.next_after, page.has_more),
             (1, 123, false)
         );
+        serde_json::from_value::<ModerationRequest>(moderation_request()).unwrap();
+        let answer: ModerationAnswer = serde_json::from_value(moderation()).unwrap();
+        assert_eq!(answer.results[0].categories.len(), 13);
+        let request: AnalyzeRequest = serde_json::from_value(analyze_request()).unwrap();
+        assert_eq!(request.check().unwrap().len(), 2);
+        serde_json::from_value::<AnalyzeResponse>(analyze()).unwrap();
         serde_json::from_value::<WatchRequest>(watch_request()).unwrap();
         for one in [watch(), watch_stopped()] {
             serde_json::from_value::<Watch>(one).unwrap();

@@ -1,13 +1,17 @@
 //! The HTTP surface: routes, the layers around them, and the document that describes them.
 
 mod body;
+mod commit;
 mod envelope;
 mod events;
 mod examples;
 mod image;
+mod openai;
 mod ops;
+mod perspective;
 mod recommend;
 mod record;
+mod render;
 mod segment;
 mod sse;
 mod streams;
@@ -21,13 +25,14 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 use utoipa::OpenApi as _;
-use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use envelope::{PROBLEM_JSON, Problem, REQUEST_ID};
 pub use record::{Page, Results, VerdictRecord};
+pub use render::{GoogleError, OpenAiError, Rendering};
 pub use segment::REPLAYED;
 
 use crate::app::App;
@@ -42,12 +47,13 @@ use crate::app::App;
     ),
     tags(
         (name = "moderation", description = "Judge content"),
+        (name = "compatible", description = "The same models for clients of other services"),
         (name = "watches", description = "Pull live URLs"),
         (name = "verdicts", description = "Read what was decided"),
         (name = "recommendations", description = "What to watch next"),
         (name = "operations", description = "Run the service"),
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, OpenAiError, GoogleError)),
 )]
 struct Document;
 
@@ -56,6 +62,10 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(text::moderate_text))
         .routes(routes!(image::moderate_image))
         .routes(routes!(segment::moderate_segment))
+        .routes(routes!(openai::create_moderation))
+        .routes(routes!(perspective::analyze_comment))
+        .routes(routes!(perspective::suggest_score))
+        .routes(routes!(perspective::discovery::discovery))
         .routes(routes!(watches::create_watch, watches::list_watches))
         .routes(routes!(watches::get_watch, watches::delete_watch))
         .routes(routes!(streams::stream_verdicts))
@@ -74,20 +84,10 @@ pub fn document() -> OpenApi {
     with_problems(routes().split_for_parts().1)
 }
 
-/// Every route can answer with a problem; said once here instead of at each.
+/// Every route can answer with an error; said once here instead of at each.
 fn with_problems(mut document: OpenApi) -> OpenApi {
-    let problem = || {
-        let content = Content::builder()
-            .schema(Some(Ref::from_schema_name("Problem")))
-            .example(Some(examples::problem()))
-            .build();
-        let response = ResponseBuilder::new()
-            .description("A problem; `code` says which, docs/errors.md explains it")
-            .content(PROBLEM_JSON, content)
-            .build();
-        RefOr::T(response)
-    };
-    for item in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
+        let rendering = Rendering::of(path);
         let operations = [
             &mut item.get,
             &mut item.post,
@@ -99,10 +99,27 @@ fn with_problems(mut document: OpenApi) -> OpenApi {
             operation
                 .responses
                 .responses
-                .insert("default".to_owned(), problem());
+                .insert("default".to_owned(), error_response(rendering));
         }
     }
     document
+}
+
+fn error_response(rendering: Rendering) -> RefOr<Response> {
+    let example = match rendering {
+        Rendering::Problem => examples::problem(),
+        Rendering::OpenAi => examples::openai_error(),
+        Rendering::Google => examples::google_error(),
+    };
+    let content = Content::builder()
+        .schema(Some(Ref::from_schema_name(rendering.schema())))
+        .example(Some(example))
+        .build();
+    let response = ResponseBuilder::new()
+        .description("An error; its `code` says which, docs/errors.md explains it")
+        .content(rendering.content_type(), content)
+        .build();
+    RefOr::T(response)
 }
 
 /// The whole service as a router.

@@ -8,17 +8,16 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use novastream_inference::TextItem;
 use serde::Deserialize;
-use tokio::time::timeout_at;
 use utoipa::ToSchema;
 
 use super::body::{self, Limit};
+use super::commit;
 use super::examples;
 use super::record::{DeadlineHeader, Results};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
-use crate::judge::Tally;
 use crate::pool;
-use crate::store::{NewVerdict, Write, with_place};
+use crate::store::with_place;
 
 /// Most earlier messages that may come with an item.
 const MAX_PREVIOUS: usize = 32;
@@ -100,25 +99,12 @@ pub async fn moderate_text(
             .pool
             .run(ticket, deadline, move || judge.text(&items, &policy))
             .await?;
-        let tallies: Vec<Tally> = verdicts.iter().map(Tally::of).collect();
         let json = verdicts
             .iter()
             .map(serde_json::to_string)
             .collect::<Result<Vec<_>, _>>();
         let json = json.map_err(ApiError::internal)?;
-        let write = Write {
-            verdicts: verdicts.into_iter().map(NewVerdict::from).collect(),
-            ..Write::default()
-        };
-        let written = timeout_at(deadline.into(), app.store.write(write))
-            .await
-            .map_err(|_| {
-                ApiError::new(
-                    ErrorCode::DeadlineExceeded,
-                    "the deadline passed before the commit",
-                )
-            })??;
-        tallies.into_iter().for_each(Tally::count);
+        let written = commit::verdicts(&app, verdicts, deadline).await?;
         let placed: Vec<String> = written
             .verdicts
             .iter()

@@ -12,6 +12,7 @@ mod encoder_text;
 mod hasher;
 mod ids;
 mod join;
+pub mod language;
 mod leet;
 mod lookalike;
 mod normalized;

@@ -29,7 +29,7 @@ pub use self::{
 use crate::{
     policy::{NEUTRAL_STRICTNESS, Policy},
     sound::SoundModel,
-    text::{TermList, TextJudge},
+    text::{TermList, TextJudge, shipped_lists},
     verdict::{Degraded, Kind, Modality, Timings, Verdict},
     vision::{Blocklist, NsfwModel, OcrEngine},
 };
@@ -145,11 +145,10 @@ impl Moderator {
             .map(|p| Blocklist::load(p))
             .collect::<Result<Vec<_>, _>>()?;
         let normalizer = novastream_features::text::Normalizer::new();
-        let lists = config
-            .text_lists
-            .iter()
-            .map(|p| TermList::load(p, normalizer))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut lists = shipped_lists(normalizer)?;
+        for path in &config.text_lists {
+            lists.push(TermList::load(path, normalizer)?);
+        }
         let parts = load_parts(&config)?;
         let (chat, chat_missing) = match parts.chat {
             Ok(chat) => (Some(chat), None),
@@ -213,7 +212,6 @@ impl Moderator {
             collected.degraded.push(Degraded::new("text", reason));
         }
         self.note_chat(&mut collected);
-        collected.evaluated.extend(self.text.evaluated());
         match self.text.judge(text) {
             Ok(mut scores) => {
                 if let Some(together) = self.together(item, text, &scores) {

@@ -22,7 +22,7 @@ use std::{
 };
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use novastream_features::text::{Normalized, Normalizer};
+use novastream_features::text::{Normalized, Normalizer, language::Language};
 use serde::Deserialize;
 
 use crate::{category::Category, verdict::TextForm};
@@ -53,6 +53,8 @@ pub(crate) struct ListHit {
 #[derive(Debug)]
 pub(crate) struct TermList {
     name: String,
+    /// The language that it is for, an ISO 639-1 code; `None` is for every message.
+    language: Option<&'static str>,
     terms: Vec<Term>,
     raw: AhoCorasick,
     normalized: AhoCorasick,
@@ -133,14 +135,39 @@ impl TermList {
         let name = path
             .file_stem()
             .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        Self::compile(name, terms, &allow, normalizer).map_err(|problem| TextListError::Invalid {
-            path: path.to_owned(),
-            problem,
+        Self::compile(name, None, terms, &allow, normalizer).map_err(|problem| {
+            TextListError::Invalid {
+                path: path.to_owned(),
+                problem,
+            }
         })
+    }
+
+    /// Compiles a list that ships with the program, for messages in `language`.
+    pub(super) fn shipped(
+        name: &str,
+        language: &'static str,
+        text: &str,
+        normalizer: Normalizer,
+    ) -> Result<Self, TextListError> {
+        let path = Path::new(name);
+        let (terms, allow) = parse_lines(path, text)?;
+        Self::compile(name.to_owned(), Some(language), terms, &allow, normalizer).map_err(
+            |problem| TextListError::Invalid {
+                path: path.to_owned(),
+                problem,
+            },
+        )
+    }
+
+    /// Whether the list is for messages in a language.
+    pub(super) fn is_for(&self, language: Language) -> bool {
+        self.language.is_none_or(|own| language.code() == Some(own))
     }
 
     fn compile(
         name: String,
+        language: Option<&'static str>,
         terms: Vec<Term>,
         allow: &[String],
         normalizer: Normalizer,
@@ -158,6 +185,7 @@ impl TermList {
         let allowed = build(allow.to_vec())?;
         Ok(Self {
             name,
+            language,
             terms,
             raw,
             normalized,
@@ -228,11 +256,23 @@ impl TermList {
     }
 }
 
-/// Whether no letter or digit touches the range from outside.
+/// Whether no letter or digit touches the range from outside. Scripts that write no spaces have no
+/// such border.
 fn whole_word(text: &str, range: &Range<usize>) -> bool {
+    let touches = |outside: Option<char>, inside: Option<char>| {
+        outside.is_some_and(char::is_alphanumeric) && !inside.is_some_and(writes_no_spaces)
+    };
+    let Some(inside) = text.get(range.clone()) else {
+        return false;
+    };
     let before = text.get(..range.start).and_then(|t| t.chars().next_back());
     let after = text.get(range.end..).and_then(|t| t.chars().next());
-    !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
+    !touches(before, inside.chars().next()) && !touches(after, inside.chars().next_back())
+}
+
+/// Thai, kana and Han. Korean writes spaces, but joins particles to the end of a word.
+fn writes_no_spaces(ch: char) -> bool {
+    matches!(ch as u32, 0xE00..=0xE7F | 0x3040..=0x30FF | 0x3400..=0x9FFF | 0xAC00..=0xD7AF)
 }
 
 fn checked(category: &str, severity: Option<u8>, term: &str) -> Result<Term, String> {
@@ -361,6 +401,13 @@ mod tests {
         let toml = "allow = [\"damn good\"]\n[[term]]\ncategory = \"harassment\"\nseverity = 2\nterm = \"idiot\"\n";
         let list = list("ours.toml", toml).unwrap();
         assert_eq!(find(&list, "idiot")[0].score, 0.6);
+    }
+
+    #[test]
+    fn scripts_without_spaces_have_no_word_borders() {
+        let list = list("ours.tsv", "profanity\t2\t坏话\nprofanity\t2\tbad\n").unwrap();
+        assert_eq!(find(&list, "他说坏话了").len(), 1);
+        assert!(find(&list, "badge").is_empty());
     }
 
     #[test]

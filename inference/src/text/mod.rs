@@ -2,14 +2,18 @@
 
 mod lists;
 mod rules;
+mod shipped;
 mod signals;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use novastream_features::text::{Normalized, Normalizer};
+use novastream_features::text::{
+    Normalized, Normalizer,
+    language::{self, Language},
+};
 
-pub(crate) use self::lists::TermList;
 pub use self::lists::TextListError;
+pub(crate) use self::{lists::TermList, shipped::lists as shipped_lists};
 use crate::{
     backend::{BackendError, guarded},
     category::Category,
@@ -38,6 +42,8 @@ pub(crate) struct TextScores {
     pub scores: BTreeMap<Category, f32>,
     /// Reasons for scores above zero.
     pub findings: Vec<Finding>,
+    /// The message's language, where it has a name.
+    pub language: Option<&'static str>,
 }
 
 impl TextScores {
@@ -45,6 +51,17 @@ impl TextScores {
         let score = self.scores.entry(finding.category).or_default();
         *score = score.max(finding.score);
         self.findings.push(finding);
+    }
+}
+
+/// Whether the chat model was trained on a category in a language. English throughout; Russian spam
+/// and Bengali violence are in its training data as well, and nothing else is.
+fn speaks(category: Category, language: Language) -> bool {
+    match language {
+        Language::English => true,
+        Language::Other("ru") => category == Category::Spam,
+        Language::Other("bn") => category == Category::Violence,
+        Language::Other(_) | Language::Unknown => false,
     }
 }
 
@@ -69,13 +86,14 @@ impl TextJudge {
         self.model.is_some()
     }
 
-    /// The categories that are looked for.
-    pub(crate) fn evaluated(&self) -> BTreeSet<Category> {
-        let mut categories: BTreeSet<Category> =
-            self.lists.iter().flat_map(TermList::categories).collect();
+    /// The categories that are looked for in a message of a language.
+    pub(crate) fn evaluated(&self, language: Language) -> BTreeSet<Category> {
+        let lists = self.lists.iter().filter(|list| list.is_for(language));
+        let mut categories: BTreeSet<Category> = lists.flat_map(TermList::categories).collect();
         categories.insert(Category::Scam);
         if let Some(model) = &self.model {
-            categories.extend(model.categories());
+            let known = model.categories().into_iter();
+            categories.extend(known.filter(|c| speaks(*c, language)));
         }
         if categories.contains(&Category::Sexual) {
             categories.insert(Category::SexualMinors);
@@ -93,15 +111,18 @@ impl TextJudge {
 
     fn judge_unguarded(&self, raw: &str) -> TextScores {
         let normalized = self.normalizer.normalize(raw);
+        let language = language::detect_undisguised(raw, &normalized);
+        let evaluated = self.evaluated(language);
         let mut result = TextScores {
-            scores: self.evaluated().into_iter().map(|c| (c, 0.0)).collect(),
+            scores: evaluated.into_iter().map(|c| (c, 0.0)).collect(),
             findings: Vec::new(),
+            language: language.code(),
         };
         // A model asked about nothing answers its bias, which says nothing about the message.
         if normalized.text.trim().is_empty() {
             return result;
         }
-        for list in &self.lists {
+        for list in self.lists.iter().filter(|list| list.is_for(language)) {
             for hit in list.find(raw, &normalized) {
                 result.add(Finding {
                     category: hit.category,
@@ -131,6 +152,9 @@ impl TextJudge {
         }
         if let Some(model) = &self.model {
             for (category, score) in model.score(raw, &normalized) {
+                if !speaks(category, language) {
+                    continue;
+                }
                 let finding = Finding {
                     category,
                     score,
@@ -185,7 +209,7 @@ mod tests {
     fn without_a_model_only_lists_and_rules_are_scored() {
         let judge = judge_with("harassment\t3\tidiot\n");
         let wanted: BTreeSet<_> = [Category::Harassment, Category::Scam].into();
-        assert_eq!(judge.evaluated(), wanted);
+        assert_eq!(judge.evaluated(Language::English), wanted);
         let scores = judge.judge("you idiot").unwrap();
         assert_eq!(scores.scores[&Category::Harassment], 0.85);
         assert_eq!(scores.scores[&Category::Scam], 0.0);
