@@ -19,6 +19,7 @@ mod vision;
 pub use self::{
     backend::{BackendChoice, BackendError},
     category::{Category, UnknownCategory},
+    chat::{ChatScorer, ChatScorerError, ChatTier},
     history::StreamHistory,
     moderator::{
         ImageOptions, LoadError, MAX_TEXT_BYTES, ModelState, ModelStatus, ModerationError,

@@ -2,14 +2,18 @@
 
 mod fast;
 mod full;
+mod load;
+mod scorer;
 
 use std::collections::BTreeSet;
 
 use novastream_features::text::Normalized;
 
+pub use self::scorer::{ChatScorer, ChatScorerError};
 pub(crate) use self::{
     fast::FastChat,
-    full::{Engine, FullChat, FullInput},
+    full::{FullChat, FullInput},
+    load::load_encoder,
 };
 use crate::{backend::BackendError, category::Category};
 
@@ -38,7 +42,7 @@ pub(crate) struct ChatInput<'a> {
 }
 
 /// A message's scores and the model that made them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ChatScores {
     pub scores: Scores,
     /// Whether the encoder made them.

@@ -5,22 +5,22 @@ use std::{
     sync::Arc,
 };
 
-use novastream_features::{media::Audio, picture::RgbImage, text::WordPiece};
+use novastream_features::{media::Audio, picture::RgbImage};
 use novastream_models::{
     catalog::{catalog_entry, zoo_in},
-    encoder::{ChatEncoder, pack},
+    encoder::pack,
     import::MODEL_FILE,
     linear::{self, LinearChatModel},
     manifest::{Manifest, Task},
     onnx,
-    store::{ArtifactStore, read_verified},
+    store::ArtifactStore,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{LoadError, ModeratorConfig};
 use crate::{
     backend::{BackendChoice, CandleSession, OnnxRuntime, Session},
-    chat::{ChatModel, Engine, FastChat, FullChat},
+    chat::{ChatModel, FastChat, load_encoder},
     sound::SoundModel,
     vision::{Graph, NsfwModel, OcrEngine},
 };
@@ -124,6 +124,11 @@ pub(super) fn load_parts(config: &ModeratorConfig) -> Result<Parts, LoadError> {
 
 /// The configured library, `$NOVASTREAM_ONNXRUNTIME`, or the pulled one: the first that loads.
 fn find_runtime(config: &ModeratorConfig) -> Part<OnnxRuntime> {
+    runtime(config.onnxruntime.as_deref(), &config.store)
+}
+
+/// The library at `named`, else the environment's, else the store's.
+pub(crate) fn runtime(named: Option<&Path>, store: &ArtifactStore) -> Part<OnnxRuntime> {
     let mut tried = Vec::new();
     let mut attempt = |path: &Path| match OnnxRuntime::load(path) {
         Ok(runtime) => Some(runtime),
@@ -133,18 +138,14 @@ fn find_runtime(config: &ModeratorConfig) -> Part<OnnxRuntime> {
         }
     };
     let variable = std::env::var_os(ONNXRUNTIME_VARIABLE).filter(|v| !v.is_empty());
-    let named = config
-        .onnxruntime
-        .clone()
-        .into_iter()
-        .chain(variable.map(PathBuf::from));
-    for path in named {
+    let named = named.map(Path::to_owned).into_iter();
+    for path in named.chain(variable.map(PathBuf::from)) {
         if let Some(runtime) = attempt(&path) {
             return Ok(runtime);
         }
     }
     let manifest = catalog_entry("onnxruntime").ok_or("the catalogue has no onnxruntime")?;
-    match config.store.file(&manifest, "libonnxruntime.so") {
+    match store.file(&manifest, "libonnxruntime.so") {
         Ok(path) => {
             if let Some(runtime) = attempt(&path) {
                 return Ok(runtime);
@@ -327,7 +328,13 @@ fn load_chat(zoo: &Path, engines: &Engines, statuses: &mut Vec<ModelStatus>) -> 
     ));
     let fast = fast?;
     let full = newest(pack::WEIGHTS_FILE).and_then(|(manifest, dir)| {
-        let loaded = load_encoder(manifest, dir, engines);
+        let loaded = load_encoder(
+            manifest,
+            dir,
+            engines.runtime.as_ref(),
+            engines.candle,
+            engines.threads,
+        );
         let backend = loaded
             .as_ref()
             .map(|(_, backend)| *backend)
@@ -336,35 +343,6 @@ fn load_chat(zoo: &Path, engines: &Engines, statuses: &mut Vec<ModelStatus>) -> 
         loaded.ok().map(|(full, _)| full)
     });
     Ok(ChatModel::new(fast, full))
-}
-
-fn load_encoder(
-    manifest: &Manifest,
-    dir: &Path,
-    engines: &Engines,
-) -> Part<(FullChat, &'static str)> {
-    let read = |name| read_verified(manifest, dir, name).map_err(|e| e.to_string());
-    let model = ChatEncoder::from_bytes(&read(pack::WEIGHTS_FILE)?).map_err(|e| e.to_string())?;
-    let vocabulary = String::from_utf8(read(pack::VOCABULARY_FILE)?).map_err(|e| e.to_string())?;
-    let tokenizer = WordPiece::from_vocabulary(&vocabulary).map_err(|e| e.to_string())?;
-    let (engine, backend) = match &engines.runtime {
-        Ok(runtime) => {
-            let graph = model.to_onnx().map_err(|e| e.to_string())?;
-            let session = runtime.session(&graph, 1, engines.threads);
-            let session = session.map_err(|e| e.to_string())?;
-            (Engine::Graph(Box::new(session)), "onnxruntime")
-        }
-        Err(reason) if !engines.candle => return Err(reason.clone()),
-        Err(_) => {
-            let model = model.to_classifier().map_err(|e| e.to_string())?;
-            (Engine::Candle(Box::new(model)), "candle")
-        }
-    };
-    let full = FullChat::new(&model, tokenizer, engine, manifest.id());
-    let full = full.map_err(|e| e.to_string())?;
-    // A model that cannot judge a message is no model.
-    full.check().map_err(|e| e.to_string())?;
-    Ok((full, backend))
 }
 
 fn grey(width: u32, height: u32) -> RgbImage {

@@ -16,6 +16,7 @@ use novastream_features::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::load::runtime;
 use self::{
     collect::Collected,
     load::{Part, load_parts},
@@ -212,7 +213,8 @@ impl Moderator {
             collected.degraded.push(Degraded::new("text", reason));
         }
         self.note_chat(&mut collected);
-        match self.text.judge(text) {
+        let previous: Vec<&str> = item.previous.iter().map(String::as_str).collect();
+        match self.text.judge_after(text, &previous) {
             Ok(mut scores) => {
                 if let Some(together) = self.together(item, text, &scores) {
                     scores = together;

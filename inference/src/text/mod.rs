@@ -1,4 +1,4 @@
-//! What text is judged by: lists, rules and the linear model, in one pass.
+//! What text is judged by: lists, rules and the chat models.
 
 mod lists;
 mod rules;
@@ -17,7 +17,7 @@ pub(crate) use self::{lists::TermList, shipped::lists as shipped_lists};
 use crate::{
     backend::{BackendError, guarded},
     category::Category,
-    chat::ChatModel,
+    chat::{ChatInput, ChatModel, ChatTier},
     verdict::EvidenceDetail,
 };
 
@@ -104,12 +104,24 @@ impl TextJudge {
     /// Judges one text.
     ///
     /// # Errors
-    /// [`BackendError::Panicked`]: the code below failed on this text.
+    /// [`BackendError`]: the encoder failed, or the code below did.
     pub(crate) fn judge(&self, raw: &str) -> Result<TextScores, BackendError> {
-        guarded(|| Ok(self.judge_unguarded(raw)))
+        self.judge_after(raw, &[])
     }
 
-    fn judge_unguarded(&self, raw: &str) -> TextScores {
+    /// Judges one text that stands after others, oldest first.
+    ///
+    /// # Errors
+    /// As [`TextJudge::judge`].
+    pub(crate) fn judge_after(
+        &self,
+        raw: &str,
+        previous: &[&str],
+    ) -> Result<TextScores, BackendError> {
+        guarded(|| self.judge_unguarded(raw, previous))
+    }
+
+    fn judge_unguarded(&self, raw: &str, previous: &[&str]) -> Result<TextScores, BackendError> {
         let normalized = self.normalizer.normalize(raw);
         let language = language::detect_undisguised(raw, &normalized);
         let evaluated = self.evaluated(language);
@@ -120,7 +132,7 @@ impl TextJudge {
         };
         // A model asked about nothing answers its bias, which says nothing about the message.
         if normalized.text.trim().is_empty() {
-            return result;
+            return Ok(result);
         }
         for list in self.lists.iter().filter(|list| list.is_for(language)) {
             for hit in list.find(raw, &normalized) {
@@ -151,14 +163,22 @@ impl TextJudge {
             });
         }
         if let Some(model) = &self.model {
-            for (category, score) in model.score(raw, &normalized) {
+            let input = ChatInput {
+                raw,
+                normalized: &normalized,
+                previous,
+            };
+            let scored = model.score(&[input], ChatTier::Cascade)?;
+            let scored = scored.into_iter().next().unwrap_or_default();
+            let id = model.id(&scored);
+            for (category, score) in scored.scores.iter().copied() {
                 if !speaks(category, language) {
                     continue;
                 }
                 let finding = Finding {
                     category,
                     score,
-                    model: model.id().to_owned(),
+                    model: id.to_owned(),
                     detail: None,
                 };
                 if score >= TRACE {
@@ -170,7 +190,7 @@ impl TextJudge {
             }
         }
         Self::minors(&normalized, &mut result);
-        result
+        Ok(result)
     }
 
     /// `sexual/minors`: the sexual score, where the text refers to a minor as a word of its own.

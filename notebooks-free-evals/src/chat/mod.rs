@@ -7,12 +7,13 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use novastream_datasets::chat::load_chat;
-use novastream_models::linear::LinearChatModel;
-use novastream_training::chat::evaluate::{FileFigures, figures, score_rows};
+use novastream_datasets::chat::{ChatRow, load_chat};
+use novastream_inference::{ChatScorer, ChatTier};
+use novastream_training::chat::evaluate::{FileFigures, figures};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::cpu::{self, CpuClock};
 use crate::error::EvalError;
 use crate::report::{Head, Report, Table, cell};
 
@@ -35,9 +36,13 @@ pub struct ChatOptions {
     /// or `hate` hold 1, 0 or -1 (not labelled)
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     pub data: Vec<PathBuf>,
-    /// A model of the zoo, or a model folder
-    #[arg(long, value_name = "NAME[@VERSION]|DIR", default_value = "chat-linear")]
-    pub model: String,
+    /// A model of the zoo, or a model folder: a linear model, or for the other tiers an encoder.
+    /// Default: the zoo's newest
+    #[arg(long, value_name = "NAME[@VERSION]|DIR")]
+    pub model: Option<String>,
+    /// The linear model that an encoder is joined with. Default: the zoo's newest
+    #[arg(long, value_name = "NAME[@VERSION]|DIR")]
+    pub fast_model: Option<String>,
     /// Which part of the pipeline to judge
     #[arg(long, value_enum, default_value_t = Tier::Fast)]
     pub tier: Tier,
@@ -57,55 +62,110 @@ pub struct ChatReport {
     pub head: Head,
     /// The tier that was judged.
     pub tier: Tier,
+    /// What ran the highest tier: `linear`, `onnxruntime` or `candle`.
+    pub backend: &'static str,
     /// Scores from here on count as positive.
     pub threshold: f32,
     /// Figures per file, in the order given.
-    pub files: Vec<FileFigures>,
+    pub files: Vec<TierFigures>,
 }
+
+/// One file's figures.
+#[derive(Debug, Serialize)]
+pub struct TierFigures {
+    /// Per head, and the speed.
+    #[serde(flatten)]
+    pub figures: FileFigures,
+    /// Share of the messages that the encoder scored.
+    pub encoder_share: Option<f64>,
+}
+
+/// Messages scored before the clock starts.
+const WARM_UP_ROWS: usize = 200;
 
 /// Scores every row of every file and compares with the labels, where there are any.
 pub fn run(options: &ChatOptions) -> Result<ChatReport, EvalError> {
-    if options.tier != Tier::Fast {
-        return Err(EvalError::NotEvaluated {
-            reason: "not available yet: only the fast tier is trained; use --tier fast".to_owned(),
-        });
-    }
-    let (id, model) = model::find(&options.model)?;
+    let chosen = model::find(options)?;
     let mut lines = ScoreLines::create(options.scores.as_deref())?;
+    let names: Vec<String> = chosen
+        .scorer
+        .categories()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let mut files = Vec::new();
     for path in &options.data {
         let rows = load_chat(path)?;
-        let (scores, rate) = score_rows(&model, &rows);
+        let scored = score(&chosen.scorer, options.tier, &rows)?;
         if let Some(lines) = &mut lines {
-            lines.add(&model, &scores)?;
+            lines.add(&names, &scored.scores)?;
         }
-        files.push(figures(
-            &model,
-            &path.display().to_string(),
-            &rows,
-            &scores,
-            rate,
-        ));
+        let name = path.display().to_string();
+        let figures = figures(&names, &name, &rows, &scored.scores, scored.rate);
+        files.push(TierFigures {
+            figures,
+            encoder_share: scored.encoder_share,
+        });
     }
     if let Some(lines) = lines {
         lines.finish()?;
     }
     Ok(ChatReport {
-        head: Head::new("chat", vec![id]),
+        head: Head::new("chat", chosen.ids),
         tier: options.tier,
+        backend: chosen.scorer.backend(),
         threshold: novastream_training::chat::evaluate::THRESHOLD,
         files,
+    })
+}
+
+/// A file's scores.
+struct Scored {
+    scores: Vec<Vec<f32>>,
+    rate: Option<f64>,
+    encoder_share: Option<f64>,
+}
+
+fn score(scorer: &ChatScorer, tier: Tier, rows: &[ChatRow]) -> Result<Scored, EvalError> {
+    let tier = match tier {
+        Tier::Fast => ChatTier::Fast,
+        Tier::Full => ChatTier::Full,
+        Tier::Cascade => ChatTier::Cascade,
+    };
+    let run = |texts: &[&str]| {
+        scorer
+            .score(texts, tier)
+            .map_err(|error| EvalError::NotEvaluated {
+                reason: error.to_string(),
+            })
+    };
+    let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
+    // So that the clock does not measure cold caches.
+    run(&texts[..texts.len().min(WARM_UP_ROWS)])?;
+    let clock = CpuClock::start();
+    let scored = run(&texts)?;
+    let rate = cpu::per_second(rows.len(), clock.elapsed());
+    let full = scored.iter().filter(|(_, full)| *full).count();
+    Ok(Scored {
+        rate,
+        encoder_share: (!rows.is_empty()).then(|| full as f64 / rows.len() as f64),
+        scores: scored.into_iter().map(|(scores, _)| scores).collect(),
     })
 }
 
 impl Report for ChatReport {
     fn write_text(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "{}", self.head.line())?;
-        for file in &self.files {
+        for TierFigures {
+            figures: file,
+            encoder_share,
+        } in &self.files
+        {
             let rate = cell(file.texts_per_cpu_second, 0);
+            let share = encoder_share.map_or(0.0, |share| 100.0 * share);
             writeln!(
                 out,
-                "\n{}: {} rows, {rate} texts per CPU second",
+                "\n{}: {} rows, {rate} texts per CPU second, {share:.1} % by the encoder",
                 file.file, file.rows
             )?;
             let mut table = Table::new([
@@ -155,13 +215,12 @@ impl ScoreLines {
         path.map(create).transpose()
     }
 
-    fn add(&mut self, model: &LinearChatModel, scores: &[Vec<f32>]) -> Result<(), EvalError> {
+    fn add(&mut self, names: &[String], scores: &[Vec<f32>]) -> Result<(), EvalError> {
         for row in scores {
-            let scores: Map<String, Value> = model
-                .heads()
+            let scores: Map<String, Value> = names
                 .iter()
                 .zip(row)
-                .map(|(head, score)| (head.name.clone(), Value::from(*score)))
+                .map(|(name, score)| (name.clone(), Value::from(*score)))
                 .collect();
             let line = serde_json::json!({ "scores": scores });
             writeln!(self.out, "{line}").map_err(EvalError::io("write", &self.path))?;

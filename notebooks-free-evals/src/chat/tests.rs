@@ -5,7 +5,8 @@ use super::*;
 fn options(model: &str, data: Vec<PathBuf>) -> ChatOptions {
     ChatOptions {
         data,
-        model: model.to_owned(),
+        model: Some(model.to_owned()),
+        fast_model: None,
         tier: Tier::Fast,
         scores: None,
         json: true,
@@ -19,18 +20,18 @@ fn the_shipped_model_tells_insults_from_look_alikes() {
     let mut options = options("chat-linear", vec![chat_sample_path()]);
     options.scores = Some(scores.clone());
     let report = run(&options).expect("report");
-    let figures = &report.files[0].heads["toxicity"];
+    let figures = &report.files[0].figures.heads["toxicity"];
     // The sample is ours and nothing was trained on it.
     assert!(figures.auc.expect("auc") > 0.9, "{figures:?}");
     assert!(
         figures.balanced_accuracy.expect("both") > 0.8,
         "{figures:?}"
     );
-    assert!(report.files[0].heads["spam"].auc.expect("auc") > 0.8);
-    assert!(report.files[0].texts_per_cpu_second.expect("rate") > 0.0);
+    assert!(report.files[0].figures.heads["spam"].auc.expect("auc") > 0.8);
+    assert!(report.files[0].figures.texts_per_cpu_second.expect("rate") > 0.0);
 
     let lines = std::fs::read_to_string(&scores).expect("scores");
-    assert_eq!(lines.lines().count(), report.files[0].rows);
+    assert_eq!(lines.lines().count(), report.files[0].figures.rows);
     for line in lines.lines() {
         let line: Value = serde_json::from_str(line).expect("json");
         let scores = line["scores"].as_object().expect("scores");
@@ -52,7 +53,7 @@ fn data_without_labels_is_scored() {
     let mut options = options("chat-linear", vec![data]);
     options.scores = Some(scores.clone());
     let report = run(&options).expect("report");
-    assert!(report.files[0].heads.is_empty());
+    assert!(report.files[0].figures.heads.is_empty());
     let toxicity: Vec<f64> = std::fs::read_to_string(&scores)
         .expect("scores")
         .lines()
@@ -65,29 +66,15 @@ fn data_without_labels_is_scored() {
 }
 
 #[test]
-fn other_tiers_say_that_they_are_not_there() {
-    for tier in [Tier::Full, Tier::Cascade] {
-        let mut options = options("chat-linear", vec![chat_sample_path()]);
-        options.tier = tier;
-        let error = run(&options).expect_err("not trained");
-        assert_eq!(error.code(), "not_evaluated");
-        assert!(
-            error.to_string().contains("only the fast tier is trained"),
-            "{error}"
-        );
-    }
-}
-
-#[test]
 fn unknown_models_and_files_are_errors() {
     let error = run(&options("no-such-model", vec![chat_sample_path()])).expect_err("unknown");
     assert_eq!(error.code(), "model_unavailable");
     assert!(run(&options("chat-linear", vec!["missing.csv".into()])).is_err());
-    assert_eq!(find_id("chat-linear@0.1.0"), "chat-linear@0.1.0");
-}
-
-fn find_id(name: &str) -> String {
-    model::find(name).expect("model").0
+    let named = options("chat-linear@0.1.0", Vec::new());
+    assert_eq!(
+        model::find(&named).expect("model").ids,
+        ["chat-linear@0.1.0"]
+    );
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub struct ChatArgs {
     /// A source of n messages weighs n^(1-x): 0 counts messages, 1 counts sources
     #[arg(long, default_value_t = 0.5, value_name = "X")]
     pub source_balance: f32,
-    /// Weight of a source beside the others, such as jigsaw=2
+    /// Weight of a source beside the others, such as jigsaw=2; 0 leaves it out of training
     #[arg(long, num_args = 1.., value_name = "NAME=WEIGHT", value_parser = parse_weight)]
     pub source_weight: Vec<(String, f32)>,
     /// Leave a source out, for example for its licence
@@ -131,9 +131,9 @@ fn parse_weight(text: &str) -> Result<(String, f32), String> {
         .split_once('=')
         .ok_or("expected NAME=WEIGHT, such as jigsaw=2")?;
     match weight.parse::<f32>() {
-        Ok(weight) if weight.is_finite() && weight > 0.0 && !name.is_empty() => {
+        Ok(weight) if weight.is_finite() && weight >= 0.0 && !name.is_empty() => {
             Ok((name.to_owned(), weight))
         }
-        _ => Err(format!("{weight:?} is not a weight above 0")),
+        _ => Err(format!("{weight:?} is not a weight of 0 or more")),
     }
 }

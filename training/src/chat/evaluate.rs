@@ -82,9 +82,9 @@ fn cpu_time() -> Duration {
     )
 }
 
-/// Figures of one file from the scores of its rows.
+/// Figures of one file from the scores of its rows, which are in the order of `names`.
 pub fn figures(
-    model: &LinearChatModel,
+    names: &[String],
     file: &str,
     rows: &[ChatRow],
     scores: &[Vec<f32>],
@@ -96,7 +96,7 @@ pub fn figures(
         if rows.iter().all(|row| row.labels[label].is_none()) {
             continue;
         }
-        let Some(head) = model.head(name) else {
+        let Some(head) = names.iter().position(|head| head == name) else {
             not_evaluated.push((*name).to_owned());
             continue;
         };

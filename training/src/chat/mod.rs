@@ -262,11 +262,12 @@ fn evaluate_files(
     model: &LinearChatModel,
     files: &[PathBuf],
 ) -> Result<Vec<FileFigures>, TrainError> {
+    let names: Vec<String> = model.heads().iter().map(|head| head.name.clone()).collect();
     let mut out = Vec::new();
     for path in files {
         let rows = load_chat(path)?;
         let (scores, rate) = score_rows(model, &rows);
-        out.push(figures(model, &file_name(path), &rows, &scores, rate));
+        out.push(figures(&names, &file_name(path), &rows, &scores, rate));
     }
     Ok(out)
 }

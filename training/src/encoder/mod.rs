@@ -135,7 +135,15 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         .collect();
     let stride = (validation.len() / QUICK_ROWS).max(1);
     let quick: Vec<u32> = validation.iter().copied().step_by(stride).collect();
-    let fingerprint: Vec<&str> = data.iter().map(|d| d.sha256.as_str()).collect();
+    let hashes: Vec<&str> = data.iter().map(|d| d.sha256.as_str()).collect();
+    let fingerprint = serde_json::to_string(&(
+        hashes,
+        args.source_balance,
+        &args.source_weight,
+        &args.exclude_source,
+        args.validation_fraction,
+        args.encoder.no_counterfactuals,
+    ))?;
     let settings = Settings {
         steps: args.encoder.steps,
         batch: args.encoder.batch as usize,
@@ -149,7 +157,7 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
     let best = trainer.run(
         &sampler,
         &args.out,
-        &fingerprint.join(" "),
+        &fingerprint,
         |model| judge::mean_auc(model, &batcher, &quick, &of_row),
         |line| log.line(line),
     )?;
