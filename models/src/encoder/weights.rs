@@ -7,6 +7,42 @@ use safetensors::SafeTensors;
 
 use super::{EncoderConfig, EncoderError};
 
+/// The parts of a Hugging Face `config.json` that matter here.
+#[derive(serde::Deserialize)]
+struct BertConfig {
+    vocab_size: usize,
+    max_position_embeddings: usize,
+    type_vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    hidden_act: String,
+}
+
+impl EncoderConfig {
+    /// Reads a BERT checkpoint's `config.json`.
+    pub fn from_bert(json: &[u8]) -> Result<Self, EncoderError> {
+        let fail = |message: String| EncoderError::Input(format!("config.json: {message}"));
+        let bert: BertConfig = serde_json::from_slice(json).map_err(|e| fail(e.to_string()))?;
+        if bert.hidden_act != "gelu" {
+            return Err(fail(format!(
+                "hidden_act {:?} is not \"gelu\"",
+                bert.hidden_act
+            )));
+        }
+        Ok(Self {
+            vocabulary: bert.vocab_size,
+            positions: bert.max_position_embeddings,
+            segments: bert.type_vocab_size,
+            width: bert.hidden_size,
+            inner: bert.intermediate_size,
+            layers: bert.num_hidden_layers,
+            heads: bert.num_attention_heads,
+        })
+    }
+}
+
 /// Names of a layer's weights, without the `layers.N.` before them.
 pub const LAYER_WEIGHTS: [&str; 8] = [
     "qkv",

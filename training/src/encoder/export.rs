@@ -7,15 +7,15 @@ use std::path::Path;
 use candle_core::Tensor;
 use novastream_datasets::chat::head_index;
 use novastream_models::card::{CARD_FILE, model_card};
-use novastream_models::encoder::ChatEncoder;
 use novastream_models::encoder::pack::{Description, VOCABULARY_FILE, WEIGHTS_FILE};
+use novastream_models::encoder::{ChatEncoder, EncoderConfig};
 use novastream_models::manifest::{
     Contract, Dim, FileSpec, MANIFEST_FILE, Manifest, Task, TensorSpec,
 };
 use sha2::{Digest, Sha256};
 
+use super::SHAPE;
 use super::judge::Judged;
-use super::{MINILM, SHAPE};
 use crate::chat::export::RunLog;
 use crate::chat::{ChatArgs, ChatReport, DataEntry, TrainError};
 
@@ -27,6 +27,7 @@ than chat. Heads that are not listed answer \"not evaluated\".";
 
 /// What a run is written from.
 pub(super) struct Finished<'a> {
+    pub config: EncoderConfig,
     pub weights: &'a BTreeMap<String, Tensor>,
     pub vocabulary: &'a str,
     pub judged: Vec<Judged>,
@@ -48,7 +49,7 @@ pub(super) fn write(
     let heads: Vec<_> = kept.iter().filter_map(|j| j.shipped.clone()).collect();
     let places: Vec<usize> = heads.iter().filter_map(|h| head_index(&h.name)).collect();
     let description = Description {
-        config: MINILM,
+        config: run.config,
         own_tokens: SHAPE.own,
         context_tokens: SHAPE.context,
         unsure: run.unsure,

@@ -35,17 +35,6 @@ use trainer::{Settings, Trainer};
 /// The catalogue's name of the encoder that training starts from.
 pub const BASE: &str = "minilm-l6-v2";
 
-/// all-MiniLM-L6-v2.
-const MINILM: EncoderConfig = EncoderConfig {
-    vocabulary: 30_522,
-    positions: 512,
-    segments: 2,
-    width: 384,
-    inner: 1536,
-    layers: 6,
-    heads: 12,
-};
-
 /// What a message may look like to the encoder.
 pub const SHAPE: EncoderText = EncoderText {
     own: 128,
@@ -59,7 +48,8 @@ const QUICK_ROWS: usize = 1_500;
 #[derive(Clone, Debug, clap::Args, serde::Serialize)]
 #[command(next_help_heading = "Full tier")]
 pub struct EncoderArgs {
-    /// Folder with model.safetensors and vocab.txt of all-MiniLM-L6-v2; default: the store's
+    /// Folder with a BERT checkpoint: config.json, model.safetensors, vocab.txt; default: the
+    /// store's all-MiniLM-L6-v2
     #[arg(long, value_name = "DIR")]
     pub base: Option<PathBuf>,
     /// Steps; a run that goes on may be given another number
@@ -72,7 +62,7 @@ pub struct EncoderArgs {
     #[arg(long, default_value_t = 1e-4)]
     pub encoder_learning_rate: f32,
     /// Lowest layers that stay as they are
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=5))]
+    #[arg(long, default_value_t = 0)]
     pub frozen_layers: u8,
     /// Steps between checkpoints
     #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..))]
@@ -99,7 +89,19 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
     if !args.encoder.no_counterfactuals {
         rows.extend(counterfactual::counterfactuals());
     }
-    let (weights, vocabulary) = base(args)?;
+    let Base {
+        config,
+        weights,
+        vocabulary,
+    } = base(args)?;
+    let frozen = usize::from(args.encoder.frozen_layers);
+    if frozen >= config.layers {
+        let message = format!(
+            "--frozen-layers must be below {}, the encoder's layers",
+            config.layers
+        );
+        return Err(TrainError::Usage(message));
+    }
     let tokenizer = WordPiece::from_vocabulary(&vocabulary)?;
     let (sources, of_row) = number_sources(&rows);
     let held_out: Vec<bool> = rows
@@ -148,12 +150,12 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         steps: args.encoder.steps,
         batch: args.encoder.batch as usize,
         learning_rate: args.encoder.encoder_learning_rate,
-        frozen_layers: usize::from(args.encoder.frozen_layers),
+        frozen_layers: frozen,
         checkpoint_every: args.encoder.checkpoint_every,
         patience: args.encoder.patience,
         seed: args.seed,
     };
-    let mut trainer = Trainer::new(settings, MINILM, weights, &batcher)?;
+    let mut trainer = Trainer::new(settings, config, weights, &batcher)?;
     let best = trainer.run(
         &sampler,
         &args.out,
@@ -161,7 +163,7 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         |model| judge::mean_auc(model, &batcher, &quick, &of_row),
         |line| log.line(line),
     )?;
-    let model = TextClassifier::new(MINILM, &best.clone().into_iter().collect())?;
+    let model = TextClassifier::new(config, &best.clone().into_iter().collect())?;
     let logits = judge::logits(&model, &batcher, &validation)?;
 
     log.line("training the fast tier on the same split")?;
@@ -188,6 +190,7 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         args,
         &mut log,
         export::Finished {
+            config,
             weights: &best,
             vocabulary: &vocabulary,
             judged: heads,
@@ -236,7 +239,14 @@ fn band(
     judge::unsure_band(&known)
 }
 
-fn base(args: &ChatArgs) -> Result<(HashMap<String, candle_core::Tensor>, String), TrainError> {
+/// What training starts from.
+struct Base {
+    config: EncoderConfig,
+    weights: HashMap<String, candle_core::Tensor>,
+    vocabulary: String,
+}
+
+fn base(args: &ChatArgs) -> Result<Base, TrainError> {
     let read = |name: &str| -> Result<Vec<u8>, TrainError> {
         if let Some(dir) = &args.encoder.base {
             let path = dir.join(name);
@@ -247,9 +257,12 @@ fn base(args: &ChatArgs) -> Result<(HashMap<String, candle_core::Tensor>, String
         let read = ArtifactStore::from_env().read(&entry, name);
         read.map_err(|error| TrainError::NoBase(error.to_string()))
     };
-    let weights = import_bert(&read("model.safetensors")?, &MINILM)?;
-    let vocabulary = String::from_utf8_lossy(&read("vocab.txt")?).into_owned();
-    Ok((weights, vocabulary))
+    let config = EncoderConfig::from_bert(&read("config.json")?)?;
+    Ok(Base {
+        weights: import_bert(&read("model.safetensors")?, &config)?,
+        vocabulary: String::from_utf8_lossy(&read("vocab.txt")?).into_owned(),
+        config,
+    })
 }
 
 /// Names of the sources in order of appearance, and each row's.

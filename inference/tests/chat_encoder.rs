@@ -1,0 +1,211 @@
+//! The encoder's graph in ONNX Runtime against the same weights in Candle.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use novastream_inference::backend::{NamedTensor, OnnxRuntime, Session, Tensor, TensorData};
+use novastream_models::catalog::catalog_entry;
+use novastream_models::encoder::pack::{Description, Quantized};
+use novastream_models::encoder::{ChatEncoder, ChatHead, EncoderConfig, Packed};
+use novastream_models::store::ArtifactStore;
+
+const CONFIG: EncoderConfig = EncoderConfig {
+    vocabulary: 60,
+    positions: 20,
+    segments: 2,
+    width: 32,
+    inner: 64,
+    layers: 2,
+    heads: 4,
+};
+
+/// Numbers that look random and are the same every time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+    }
+
+    fn many(&mut self, n: usize, scale: f32, around: f32) -> Vec<f32> {
+        (0..n).map(|_| around + scale * self.next()).collect()
+    }
+}
+
+fn encoder() -> ChatEncoder {
+    let mut numbers = Numbers(0x5EED);
+    let mut matrices = BTreeMap::new();
+    let mut floats = BTreeMap::new();
+    let w = CONFIG.width;
+    let mut matrix = |name: String, rows: usize, columns: usize, scales: usize| {
+        let steps = numbers.many(rows * columns, 127.0, 0.0);
+        let steps = steps.into_iter().map(|s| s as i8).collect();
+        let scales = numbers.many(scales, 0.0005, 0.0015);
+        let shape = [rows, columns];
+        matrices.insert(
+            name,
+            Quantized {
+                shape,
+                steps,
+                scales,
+            },
+        );
+    };
+    matrix(
+        "embeddings.words".into(),
+        CONFIG.vocabulary,
+        w,
+        CONFIG.vocabulary,
+    );
+    for layer in 0..CONFIG.layers {
+        for (name, rows, columns) in [
+            ("qkv", w, 3 * w),
+            ("out", w, w),
+            ("up", w, CONFIG.inner),
+            ("down", CONFIG.inner, w),
+        ] {
+            matrix(format!("layers.{layer}.{name}"), rows, columns, columns);
+        }
+    }
+    let mut norm = |numbers: &mut Numbers, name: String| {
+        let mut values = numbers.many(w, 0.1, 0.0);
+        values.extend(numbers.many(w, 0.2, 1.0));
+        values.extend(numbers.many(w, 0.1, 0.0));
+        floats.insert(name, (vec![3, w], values));
+    };
+    norm(&mut numbers, "embeddings.norm".into());
+    for layer in 0..CONFIG.layers {
+        norm(&mut numbers, format!("layers.{layer}.attention_norm"));
+        norm(&mut numbers, format!("layers.{layer}.norm"));
+    }
+    let mut put = |name: String, shape: Vec<usize>, scale| {
+        let values = numbers.many(shape.iter().product(), scale, 0.0);
+        floats.insert(name, (shape, values));
+    };
+    for layer in 0..CONFIG.layers {
+        put(format!("layers.{layer}.qkv_bias"), vec![3 * w], 0.1);
+        put(format!("layers.{layer}.up_bias"), vec![CONFIG.inner], 0.1);
+    }
+    put(
+        "embeddings.positions".into(),
+        vec![CONFIG.positions, w],
+        0.1,
+    );
+    put("embeddings.segments".into(), vec![CONFIG.segments, w], 0.1);
+    put("head.weight".into(), vec![w, 2], 0.5);
+    put("head.bias".into(), vec![2], 0.5);
+    let head = |name: &str| ChatHead {
+        name: name.to_owned(),
+        blend: [1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+    };
+    ChatEncoder {
+        description: Description {
+            config: CONFIG,
+            own_tokens: 12,
+            context_tokens: 8,
+            unsure: [0.1, 0.9],
+            heads: vec![head("toxicity"), head("hate")],
+        },
+        matrices,
+        floats,
+    }
+}
+
+fn texts() -> Vec<(Vec<u32>, Vec<u32>)> {
+    vec![
+        (vec![2, 40, 3], vec![]),
+        (vec![2, 10, 11, 12, 13, 14, 15, 3], vec![20, 21, 3]),
+        (vec![2, 9, 9, 9, 3], vec![7, 3]),
+    ]
+}
+
+fn by_candle(model: &ChatEncoder) -> Vec<f32> {
+    let mut packed = Packed::default();
+    for (own, context) in texts() {
+        packed.push(&own, &context).unwrap();
+    }
+    model
+        .to_classifier()
+        .unwrap()
+        .logits(&packed)
+        .unwrap()
+        .concat()
+}
+
+fn library() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("NOVASTREAM_ONNXRUNTIME") {
+        return Some(path.into());
+    }
+    let entry = catalog_entry("onnxruntime")?;
+    ArtifactStore::from_env()
+        .file(&entry, "libonnxruntime.so")
+        .ok()
+}
+
+#[test]
+fn both_engines_agree_on_padded_texts_with_context() {
+    let model = encoder();
+    let Some(library) = library() else {
+        eprintln!("skipped: ONNX Runtime is not there");
+        return;
+    };
+    let runtime = OnnxRuntime::load(&library).unwrap();
+    let session = runtime.session(&model.to_onnx().unwrap(), 1, 1).unwrap();
+    let length = 11;
+    let (mut ids, mut mask, mut mine) = (Vec::new(), Vec::new(), Vec::new());
+    for (own, context) in texts() {
+        for at in 0..length {
+            let token = own.iter().chain(&context).nth(at);
+            ids.push(token.map_or(0, |id| i64::from(*id)));
+            mask.push(i64::from(token.is_some()));
+            mine.push(i64::from(at < own.len()));
+        }
+    }
+    let input = |name: &str, values: Vec<i64>| NamedTensor {
+        name: name.to_owned(),
+        tensor: Tensor::new(vec![3, length], TensorData::I64(values)).unwrap(),
+    };
+    let inputs = vec![input("ids", ids), input("mask", mask), input("own", mine)];
+    let outputs = session.run(inputs).unwrap();
+    let TensorData::F32(graph) = &outputs[0].tensor.data else {
+        panic!("floats expected");
+    };
+    let candle = by_candle(&model);
+    let spread = candle.iter().map(|x| x.abs()).fold(0.0, f32::max);
+    assert!(spread > 0.05, "{candle:?}");
+    // The graph rounds activations to eight bits.
+    for (a, b) in graph.iter().zip(&candle) {
+        assert!(
+            (a - b).abs() < 0.06 * (1.0 + spread),
+            "{graph:?} {candle:?}"
+        );
+    }
+}
+
+#[test]
+fn a_file_read_back_is_the_same_model() {
+    let model = encoder();
+    let bytes = model.to_bytes().unwrap();
+    assert_eq!(bytes, model.to_bytes().unwrap());
+    let again = ChatEncoder::from_bytes(&bytes).unwrap();
+    assert_eq!(again, model);
+    assert_eq!(by_candle(&again), by_candle(&model));
+    for end in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
+        assert!(ChatEncoder::from_bytes(&bytes[..end]).is_err(), "{end}");
+    }
+}
+
+#[test]
+fn context_changes_a_message_but_is_not_scored_with_it() {
+    let model = encoder().to_classifier().unwrap();
+    let score = |context: &[u32]| {
+        let mut packed = Packed::default();
+        packed.push(&[2, 10, 11, 3], context).unwrap();
+        model.logits(&packed).unwrap()[0][0]
+    };
+    assert!((score(&[]) - score(&[30, 31, 3])).abs() > 1e-5);
+    assert_eq!(score(&[]), score(&[]));
+}
