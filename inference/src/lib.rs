@@ -4,9 +4,11 @@
 //! segments and windows of live streams, and answers with a [`Verdict`]. Everything here is
 //! synchronous and `Send + Sync`; callers bring their own threads.
 
+mod attributes;
 pub mod backend;
 mod category;
 mod chat;
+mod crowd;
 mod history;
 mod moderator;
 mod policy;
@@ -17,9 +19,11 @@ mod verdict;
 mod vision;
 
 pub use self::{
+    attributes::Attribute,
     backend::{BackendChoice, BackendError},
     category::{Category, UnknownCategory},
     chat::{ChatScorer, ChatScorerError, ChatTier},
+    crowd::{Crowd, Signs},
     history::StreamHistory,
     moderator::{
         ImageOptions, LoadError, MAX_TEXT_BYTES, ModelState, ModelStatus, ModerationError,

@@ -198,6 +198,12 @@ pub enum EvidenceDetail {
         /// The signals that made the rule fire, such as `multiplier` or `link`.
         signals: Vec<String>,
     },
+    /// What messages of one channel say together.
+    Crowd {
+        /// Counts, such as `senders:7` (different senders of near-same messages), `repeats:4` and
+        /// `in-ten-seconds:9` (of this sender), and `repeated-offender`.
+        signals: Vec<String>,
+    },
     /// Text that was read off a frame.
     ScreenText {
         /// The text as it was read.
@@ -346,6 +352,10 @@ pub struct Verdict {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub media: Option<MediaInfo>,
+    /// The language that a text was taken to be in, ISO 639-1; models that were not trained on it
+    /// are `not_evaluated`. Absent for anything but a message, and for unknown languages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
     /// How long each stage took.
     pub timings: Timings,
     /// RFC 3339, UTC.

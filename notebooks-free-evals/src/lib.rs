@@ -17,3 +17,4 @@ pub mod report;
 pub mod score_file;
 pub mod tally;
 pub mod targets;
+pub mod verdicts;

@@ -181,6 +181,7 @@ fn detail(v: &Verdict, e: &Evidence) -> String {
         }
         Some(EvidenceDetail::Label { label, .. }) => label.clone(),
         Some(EvidenceDetail::Rule { rule, .. }) => rule.clone(),
+        Some(EvidenceDetail::Crowd { signals }) => signals.join(", "),
         Some(EvidenceDetail::TextSpan { .. }) | None => e.model.clone(),
     };
     match (&v.kind, &v.item_id) {

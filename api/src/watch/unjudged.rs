@@ -71,6 +71,7 @@ fn verdict(
         degraded: vec![degraded],
         notices: Vec::new(),
         media: None,
+        language: None,
         timings: Timings::default(),
         created_at: clock::rfc3339(clock::unix_ms()),
         content_sha256: hex::encode(Sha256::digest([])),

@@ -67,6 +67,7 @@ impl FakeJudge {
             degraded: Vec::new(),
             notices: Vec::new(),
             media: None,
+            language: None,
             timings: Timings::default(),
             created_at: "2026-11-22T16:00:00.000Z".into(),
             content_sha256: hex::encode(Sha256::digest(content)),

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     category::Category,
+    crowd::Signs,
     policy::Observation,
     text::{Finding, TextScores},
     verdict::{Degraded, Evidence, EvidenceDetail, Modality},
     vision::ScreenLine,
 };
 
+/// What evidence from messages together is called.
+const CROWD: &str = "crowd@1";
 /// Reasons kept per verdict.
 const MAX_EVIDENCE: usize = 64;
 /// Characters of a screen line that a verdict repeats.
@@ -67,6 +70,45 @@ impl Collected {
                 model: f.model,
                 detail: f.detail,
             }));
+    }
+
+    /// Adds what a message says together with those before it.
+    pub(super) fn add_signs(&mut self, signs: &Signs) {
+        let found = [
+            (
+                Category::Raid,
+                signs.raid,
+                vec![format!("senders:{}", signs.senders)],
+            ),
+            (
+                Category::Spam,
+                signs.flood,
+                vec![
+                    format!("repeats:{}", signs.repeats),
+                    format!("in-ten-seconds:{}", signs.rate),
+                ],
+            ),
+        ];
+        for (category, score, mut signals) in found {
+            let Some(score) = score else {
+                continue;
+            };
+            self.observe(category, Modality::Text, 0, score);
+            if signs.offender {
+                signals.push("repeated-offender".to_owned());
+            }
+            if score > 0.0 || signs.offender {
+                self.evidence.push(Evidence {
+                    category,
+                    modality: Modality::Text,
+                    start_ms: None,
+                    end_ms: None,
+                    score,
+                    model: CROWD.to_owned(),
+                    detail: Some(EvidenceDetail::Crowd { signals }),
+                });
+            }
+        }
     }
 
     /// Adds what is written on one frame: `lines` with the scores of each, and `whole` for all

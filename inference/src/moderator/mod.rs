@@ -7,7 +7,7 @@ mod load;
 mod media;
 mod report;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use novastream_features::{
     media::MediaError,
@@ -28,10 +28,12 @@ pub use self::{
     media::SegmentContext,
 };
 use crate::{
+    category::Category,
+    crowd::{Crowd, Signs},
     policy::{NEUTRAL_STRICTNESS, Policy},
     sound::SoundModel,
     text::{TermList, TextJudge, shipped_lists},
-    verdict::{Degraded, Kind, Modality, Timings, Verdict},
+    verdict::{Degraded, Kind, Modality, Outcome, Timings, Verdict},
     vision::{Blocklist, NsfwModel, OcrEngine},
 };
 
@@ -41,6 +43,8 @@ pub const MAX_TEXT_BYTES: usize = 64 * 1024;
 const MAX_PREVIOUS: usize = 8;
 /// Messages of at most this many words are read together with the ones before.
 const SHORT_WORDS: usize = 2;
+/// The strictest step of a policy.
+const STRICTEST: u8 = 4;
 /// What reading together must add before it counts.
 const TOGETHER_GAIN: f32 = 0.2;
 
@@ -115,6 +119,8 @@ pub struct Moderator {
     blocklists: Vec<Blocklist>,
     statuses: Vec<ModelStatus>,
     limits: Limits,
+    /// What messages of one channel say together.
+    crowd: Mutex<Crowd>,
 }
 
 /// The parts of the configuration that are used after loading.
@@ -170,6 +176,7 @@ impl Moderator {
                 sampling: config.sampling,
                 secret: config.sampling_secret,
             },
+            crowd: Mutex::default(),
         })
     }
 
@@ -196,15 +203,56 @@ impl Moderator {
         strictness: u8,
     ) -> Vec<Verdict> {
         let policy = policy.unwrap_or(&self.policy);
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        // In the order of the items, before they are judged side by side.
+        let signs = self.signs(items, now_ms);
         // A message takes microseconds; smaller batches are not worth another thread.
-        items
+        let verdicts: Vec<Verdict> = items
             .par_iter()
+            .zip(&signs)
             .with_min_len(64)
-            .map(|item| self.one_text(item, policy, strictness))
+            .map(|(item, signs)| self.one_text(item, policy, strictness, signs))
+            .collect();
+        self.remember(items, &verdicts, now_ms);
+        verdicts
+    }
+
+    /// What each message says together with those before it; nothing without a channel and a
+    /// sender.
+    fn signs(&self, items: &[TextItem], now_ms: i64) -> Vec<Signs> {
+        if items.iter().all(|item| placed(item).is_none()) {
+            return vec![Signs::default(); items.len()];
+        }
+        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        items
+            .iter()
+            .map(|item| {
+                placed(item).map_or_else(Signs::default, |(channel, sender)| {
+                    crowd.observe(channel, sender, &item.text, now_ms)
+                })
+            })
             .collect()
     }
 
-    fn one_text(&self, item: &TextItem, policy: &Policy, strictness: u8) -> Verdict {
+    /// Remembers who was acted on. What a crowd did together is not one sender's offence.
+    fn remember(&self, items: &[TextItem], verdicts: &[Verdict], now_ms: i64) {
+        let acted = |verdict: &Verdict| {
+            verdict
+                .categories
+                .iter()
+                .any(|(c, r)| *c != Category::Raid && r.outcome == Outcome::Act)
+        };
+        for (item, verdict) in items.iter().zip(verdicts) {
+            if let Some((channel, sender)) = placed(item)
+                && acted(verdict)
+            {
+                let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+                crowd.offence(channel, sender, now_ms);
+            }
+        }
+    }
+
+    fn one_text(&self, item: &TextItem, policy: &Policy, strictness: u8, signs: &Signs) -> Verdict {
         let clock = report::Clock::start();
         let mut collected = Collected::new();
         let text = head(&item.text, MAX_TEXT_BYTES);
@@ -214,8 +262,10 @@ impl Moderator {
         }
         self.note_chat(&mut collected);
         let previous: Vec<&str> = item.previous.iter().map(String::as_str).collect();
+        let mut language = None;
         match self.text.judge_after(text, &previous) {
             Ok(mut scores) => {
+                language = scores.language.map(str::to_owned);
                 if let Some(together) = self.together(item, text, &scores) {
                     scores = together;
                 }
@@ -225,10 +275,14 @@ impl Moderator {
                 .degraded
                 .push(Degraded::new("text", error.to_string())),
         }
+        collected.add_signs(signs);
+        // Who was acted on again and again is judged one step more strictly.
+        let strictness = (strictness + u8::from(signs.offender)).min(STRICTEST);
         let text_ms = clock.ms();
         Subject {
             item_id: Some(item.id.clone()),
             stream_id: item.channel_id.clone(),
+            language,
             ..Subject::new(Kind::Text, sha256_hex(item.text.as_bytes()))
         }
         .verdict(
@@ -339,6 +393,11 @@ impl Moderator {
             collected.degraded.push(Degraded::new("text", reason));
         }
     }
+}
+
+/// The channel and the sender of a message, where both are known.
+fn placed(item: &TextItem) -> Option<(&str, &str)> {
+    Some((item.channel_id.as_deref()?, item.user_id.as_deref()?))
 }
 
 /// The longest prefix of at most `bytes` bytes that ends between characters.

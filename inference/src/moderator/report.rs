@@ -56,6 +56,7 @@ pub(super) struct Subject {
     pub end_ms: Option<i64>,
     pub notices: Vec<Notice>,
     pub media: Option<MediaInfo>,
+    pub language: Option<String>,
 }
 
 impl Subject {
@@ -70,6 +71,7 @@ impl Subject {
             end_ms: None,
             notices: Vec::new(),
             media: None,
+            language: None,
         }
     }
 
@@ -113,6 +115,7 @@ impl Subject {
             degraded: collected.degraded,
             notices: self.notices,
             media: self.media,
+            language: self.language,
             timings,
             created_at: jiff::Timestamp::now().to_string(),
             content_sha256: self.content_sha256,

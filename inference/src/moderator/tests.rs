@@ -109,6 +109,7 @@ fn moderator(list: &str, screen: &str) -> (Moderator, Arc<FakeNsfw>) {
             sampling: Sampling::default(),
             secret: Vec::new(),
         },
+        crowd: Mutex::default(),
     };
     (moderator, nsfw)
 }

@@ -1,5 +1,9 @@
 //! What text is judged by: lists, rules and the chat models.
 
+mod checks;
+mod entities;
+mod gate;
+mod links;
 mod lists;
 mod rules;
 mod shipped;
@@ -12,6 +16,7 @@ use novastream_features::text::{
     language::{self, Language},
 };
 
+use self::entities::{Entity, EntityKind};
 pub use self::lists::TextListError;
 pub(crate) use self::{lists::TermList, shipped::lists as shipped_lists};
 use crate::{
@@ -74,6 +79,8 @@ pub(crate) struct TextJudge {
 
 impl TextJudge {
     pub(crate) fn new(lists: Vec<TermList>, model: Option<ChatModel>) -> Self {
+        gate::warm_up();
+        links::warm_up();
         Self {
             normalizer: Normalizer::new(),
             lists,
@@ -149,19 +156,8 @@ impl TextJudge {
                 });
             }
         }
-        if let Some(hit) = rules::scam(raw, &normalized) {
-            result.add(Finding {
-                category: Category::Scam,
-                score: hit.score,
-                model: rules::VERSION.to_owned(),
-                detail: Some(EvidenceDetail::Rule {
-                    rule: hit.rule.to_owned(),
-                    start: hit.range.start,
-                    end: hit.range.end,
-                    signals: hit.signals.into_iter().map(str::to_owned).collect(),
-                }),
-            });
-        }
+        self.rules(raw, &normalized, &mut result);
+        let mut entities: Option<Vec<Entity>> = None;
         if let Some(model) = &self.model {
             let input = ChatInput {
                 raw,
@@ -175,11 +171,22 @@ impl TextJudge {
                 if !speaks(category, language) {
                     continue;
                 }
+                let (score, detail) = if score >= TRACE && gate::guards(category) {
+                    let found = entities.get_or_insert_with(|| entities::find(raw));
+                    (
+                        gate::gated(category, score, raw, found),
+                        (category == Category::Doxxing)
+                            .then(|| personal_data(found))
+                            .flatten(),
+                    )
+                } else {
+                    (score, None)
+                };
                 let finding = Finding {
                     category,
                     score,
                     model: id.to_owned(),
-                    detail: None,
+                    detail,
                 };
                 if score >= TRACE {
                     result.add(finding);
@@ -191,6 +198,42 @@ impl TextJudge {
         }
         Self::minors(&normalized, &mut result);
         Ok(result)
+    }
+
+    /// Rules about wording and about links.
+    fn rules(&self, raw: &str, normalized: &Normalized, result: &mut TextScores) {
+        let link = links::worst(raw, self.normalizer);
+        let warns = link.is_some() && rules::warns(raw);
+        if let Some(link) = link {
+            result.add(Finding {
+                category: Category::Scam,
+                score: if warns {
+                    link.score.min(rules::WARNING_CAP)
+                } else {
+                    link.score
+                },
+                model: rules::VERSION.to_owned(),
+                detail: Some(EvidenceDetail::Rule {
+                    rule: link.rule.to_owned(),
+                    start: link.range.start,
+                    end: link.range.end,
+                    signals: vec![link.host],
+                }),
+            });
+        }
+        if let Some(hit) = rules::scam(raw, normalized) {
+            result.add(Finding {
+                category: Category::Scam,
+                score: hit.score,
+                model: rules::VERSION.to_owned(),
+                detail: Some(EvidenceDetail::Rule {
+                    rule: hit.rule.to_owned(),
+                    start: hit.range.start,
+                    end: hit.range.end,
+                    signals: hit.signals.into_iter().map(str::to_owned).collect(),
+                }),
+            });
+        }
     }
 
     /// `sexual/minors`: the sexual score, where the text refers to a minor as a word of its own.
@@ -211,6 +254,20 @@ impl TextJudge {
             });
         }
     }
+}
+
+/// Where personal data stand in a text, and of which kinds.
+fn personal_data(entities: &[Entity]) -> Option<EvidenceDetail> {
+    let personal = || entities.iter().filter(|e| e.kind != EntityKind::Harmless);
+    let start = personal().map(|e| e.range.start).min()?;
+    let end = personal().map(|e| e.range.end).max()?;
+    let kinds: BTreeSet<&str> = personal().map(|e| e.kind.name()).collect();
+    Some(EvidenceDetail::Rule {
+        rule: "personal-data".to_owned(),
+        start,
+        end,
+        signals: kinds.into_iter().map(str::to_owned).collect(),
+    })
 }
 
 #[cfg(test)]

@@ -23,10 +23,10 @@ use novastream_features::text::Normalized;
 use super::signals::{Signal, find_signals};
 
 /// Version of this set of rules, for evidence.
-pub(crate) const VERSION: &str = "rules@1";
+pub(crate) const VERSION: &str = "rules@2";
 
 /// The highest score of a text that warns.
-const WARNING_CAP: f32 = 0.55;
+pub(super) const WARNING_CAP: f32 = 0.55;
 
 /// A rule that fired.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +126,13 @@ pub(crate) fn scam(raw: &str, normalized: &Normalized) -> Option<RuleHit> {
         range: start..end,
         signals: used.iter().map(|(s, _)| s.name()).collect(),
     })
+}
+
+/// Whether a text warns of something rather than recommends it.
+pub(super) fn warns(raw: &str) -> bool {
+    find_signals(raw)
+        .iter()
+        .any(|(signal, _)| *signal == Signal::Warning)
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! `/v1alpha1/comments:analyze`, as clients of the Perspective API call it.
 
-mod attributes;
 pub mod discovery;
 mod request;
 mod sentences;
@@ -14,7 +13,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use novastream_features::text::language;
-use novastream_inference::{TextItem, Verdict};
+use novastream_inference::{Attribute, TextItem, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -26,7 +25,6 @@ use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::pool;
 
-use attributes::Attribute;
 pub use request::{AnalyzeRequest, SuggestRequest};
 
 /// Answer to an analysis.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use novastream_inference::Attribute;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::attributes::Attribute;
 use crate::error::{ApiError, ErrorCode};
 
 /// Longest comment, in bytes of UTF-8.

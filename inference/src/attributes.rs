@@ -1,6 +1,9 @@
 //! Perspective's attributes and where their scores come from.
 
-use novastream_inference::{Category, Status, Verdict};
+use crate::{
+    category::Category,
+    verdict::{Status, Verdict},
+};
 
 /// How an attribute is read off a verdict.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,7 +16,7 @@ enum Reading {
     None,
 }
 
-/// An attribute.
+/// An attribute of the Perspective API, read off a verdict.
 #[derive(Debug, PartialEq)]
 pub struct Attribute {
     name: &'static str,
@@ -27,7 +30,7 @@ const fn of(name: &'static str, reading: Reading) -> Attribute {
     Attribute { name, reading }
 }
 
-const ATTRIBUTES: [Attribute; 24] = [
+static ATTRIBUTES: [Attribute; 24] = [
     of("TOXICITY", Reading::Highest(&[Category::Toxicity])),
     of(
         "SEVERE_TOXICITY",
@@ -64,6 +67,16 @@ const ATTRIBUTES: [Attribute; 24] = [
 ];
 
 impl Attribute {
+    /// Every attribute, also those that are never answered.
+    pub fn all() -> &'static [Self] {
+        &ATTRIBUTES
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// The attribute called `name`; `NAME_EXPERIMENTAL` is `NAME`.
     pub fn named(name: &str) -> Option<&'static Self> {
         let name = name.strip_suffix("_EXPERIMENTAL").unwrap_or(name);
