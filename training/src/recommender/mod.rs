@@ -16,6 +16,7 @@ pub mod knn;
 pub mod matrix;
 pub mod popularity;
 pub mod ranker;
+mod ranker_args;
 pub mod search;
 mod stages;
 pub mod update;
@@ -30,10 +31,11 @@ use serde::Serialize;
 pub use args::{ColumnArgs, RecommenderArgs};
 pub use error::{FitError, RecommenderTrainError};
 pub use inner::Goal;
+pub use ranker_args::RankerArgs;
 pub use stages::{Seconds, Stages};
 
 use inner::InnerSplit;
-use ranker::{RankerFit, RankerInput, RankerParams};
+use ranker::{RankerFit, RankerInput};
 use search::{Freedom, Search, Settings, Try};
 use update::Previous;
 
@@ -204,9 +206,10 @@ fn fit_ranker(
         until: now,
         availability: availability.as_ref(),
         fit_base: &fit_base,
+        without: &args.ranker.ranker_without,
         seed: args.seed,
     };
-    RankerParams::default().fit(&input)
+    args.ranker.params().fit(&input)
 }
 
 /// Settings from options, held-out events and what usually does well, in this order.

@@ -52,6 +52,7 @@ fn fit(events: &[Event], clock: Clock, params: &RankerParams) -> Option<RankerFi
         until: 1_500,
         availability: None,
         fit_base: &fit_base,
+        without: &[],
         seed: 3,
     };
     params.fit(&input).unwrap()
