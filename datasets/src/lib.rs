@@ -6,7 +6,7 @@
 //! - [`chat`]: chat rows with masked labels;
 //! - [`events`]: behaviour events of any column names, in the order of time;
 //! - [`folder`]: labelled files laid out as `DIR/LABEL/file`;
-//! - [`sample`]: small data that we wrote ourselves.
+//! - [`sample`]: small data that we wrote or made ourselves.
 
 pub mod chat;
 mod error;

@@ -2,7 +2,7 @@
 
 mod body;
 mod envelope;
-mod events;
+pub(crate) mod events;
 mod examples;
 mod image;
 mod ops;

@@ -1,12 +1,14 @@
 //! Options of `novastream-train recommender`.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use novastream_datasets::events::{Clock, EventColumns, parse_time};
 use serde::Serialize;
 
-use super::RankerArgs;
 use super::inner::Goal;
+use super::schedule::ScheduleArgs;
+use super::{RankerArgs, RecommenderTrainError};
 
 /// Catalogues up to this size keep all weights of EASE.
 const DENSE_ITEMS: usize = 5000;
@@ -23,6 +25,16 @@ pub struct RecommenderArgs {
     /// within three hours of its events
     #[arg(long, value_name = "FILE")]
     pub availability: Option<PathBuf>,
+    /// What items say of themselves: rows of the item and its title, tags, category. Lets the
+    /// ranker place channels that nobody has started yet
+    #[arg(long, value_name = "FILE")]
+    pub items: Option<PathBuf>,
+    /// Audience segments for viewers with little history; 0 leaves them out
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub segments: usize,
+    /// Train the sequence model too; its score goes to the ranker
+    #[arg(long)]
+    pub sequence: bool,
     /// Column names
     #[command(flatten)]
     #[serde(flatten)]
@@ -39,6 +51,9 @@ pub struct RecommenderArgs {
     /// Version of the model
     #[arg(long, default_value = "0.1.0", value_name = "VERSION")]
     pub model_version: String,
+    /// A sentence for the card about what the model was made from and for
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
     /// Seed of all randomness; the same data and options give the same bytes
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
@@ -89,6 +104,50 @@ pub struct RecommenderArgs {
     pub json: bool,
 }
 
+/// `novastream-train recommender`: a run, or the schedule of runs.
+#[derive(Clone, Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct RecommenderCommand {
+    /// Another thing to do than a run
+    #[command(subcommand)]
+    pub command: Option<RecommenderSubcommand>,
+    /// A run
+    #[command(flatten)]
+    pub run: Option<RecommenderArgs>,
+}
+
+/// What else there is to do.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum RecommenderSubcommand {
+    /// Retrain, judge against the production model, promote or keep; once or every some hours
+    Schedule(Box<ScheduleArgs>),
+}
+
+/// Options of a run that come as texts.
+#[derive(Debug, clap::Parser)]
+#[command(name = "recommender", no_binary_name = true)]
+pub(super) struct TrainOptions {
+    #[command(flatten)]
+    args: RecommenderArgs,
+}
+
+impl TrainOptions {
+    /// Reads options of a run over `events` into `out`.
+    pub(super) fn parse(
+        options: &[String],
+        events: &Path,
+        out: &Path,
+    ) -> Result<RecommenderArgs, RecommenderTrainError> {
+        let set = ["--events".into(), events.into(), "--out".into(), out.into()];
+        let options = options.iter().map(OsString::from);
+        let parsed: Result<Self, clap::Error> =
+            clap::Parser::try_parse_from(set.into_iter().chain(options));
+        parsed
+            .map(|parsed| parsed.args)
+            .map_err(|error| RecommenderTrainError::Usage(error.to_string()))
+    }
+}
+
 /// Which column holds what; usual names are found without.
 #[derive(Clone, Debug, Default, clap::Args, Serialize)]
 pub struct ColumnArgs {
@@ -113,6 +172,23 @@ pub struct ColumnArgs {
 }
 
 impl ColumnArgs {
+    /// Option names and values of what was given.
+    pub fn named(&self) -> Vec<(&'static str, String)> {
+        let columns = [
+            ("user-col", &self.user_col),
+            ("item-col", &self.item_col),
+            ("time-col", &self.time_col),
+            ("weight-col", &self.weight_col),
+            ("group-col", &self.group_col),
+        ];
+        let given = columns.into_iter();
+        let given = given.filter_map(|(name, value)| Some((name, value.clone()?)));
+        let step = self
+            .step_seconds
+            .map(|step| ("step-seconds", step.to_string()));
+        given.chain(step).collect()
+    }
+
     /// The columns for the readers.
     pub fn columns(&self) -> EventColumns {
         EventColumns {
@@ -167,6 +243,9 @@ impl RecommenderArgs {
             .is_some_and(|lambda| !positive(f64::from(lambda)))
         {
             return Err("--ease-lambda must be above 0".to_owned());
+        }
+        if self.segments > 256 {
+            return Err("--segments must be at most 256".to_owned());
         }
         self.ranker.validate()
     }
