@@ -10,6 +10,9 @@ use crate::check::Findings;
 /// The model that the demo's list comes from, trained on a synthetic log; in the zoo.
 pub const MODEL: &str = "recommender-sample/0.1.0";
 
+/// What the channels say of themselves: `item_id,title,tags,category`.
+const ITEMS: &str = include_str!("../../../datasets/samples/viewers-items.csv");
+
 const VIEWER: &str = "viewer-demo";
 /// Length of the list.
 const SHOWN: usize = 5;
@@ -36,6 +39,10 @@ const HABITS: [(&str, usize); 2] = [("speedruns-01", 3), ("speedruns-02", 1)];
 const ENDS: &str = "speedruns-01";
 /// Of the viewer's community; goes live while the viewer is there.
 const GOES_LIVE: &str = "speedruns-03";
+
+/// Nobody has ever started it, and the model has never heard of it; it says of itself what
+/// [`ENDS`] does.
+const UNHEARD_OF: &str = "speedruns-brand-new";
 
 /// Whether the model is there; a source tree without it has no second half.
 pub fn model() -> Option<std::path::PathBuf> {
@@ -92,6 +99,14 @@ pub fn play(url: &str, findings: &mut Findings) -> Result<()> {
         streams(&list).contains(&GOES_LIVE.to_owned()),
         "a channel of the viewer's community comes up when it goes live".to_owned(),
     );
+
+    live.push(UNHEARD_OF);
+    put_live(url, &live)?;
+    let list = shown(url, "sees a channel go live that nobody has ever started")?;
+    findings.note(
+        streams(&list).contains(&UNHEARD_OF.to_owned()),
+        "a channel without a past comes up by what it says of itself".to_owned(),
+    );
     Ok(())
 }
 
@@ -102,8 +117,24 @@ fn event(id: &str, user: &str, stream: &str, seconds_ago: i64) -> Value {
     json!({"id": id, "user_id": user, "stream_id": stream, "type": "watch", "at": now - seconds_ago})
 }
 
+/// A live stream with its title, tags and category.
+fn describe(id: &str) -> Value {
+    let known = if id == UNHEARD_OF { ENDS } else { id };
+    let row = ITEMS
+        .lines()
+        .map(|line| line.split(',').collect::<Vec<&str>>())
+        .find(|row| row.first() == Some(&known));
+    match row.as_deref() {
+        Some([_, title, tags, category]) => {
+            let tags: Vec<&str> = tags.split_whitespace().collect();
+            json!({"stream_id": id, "title": title, "tags": tags, "category": category})
+        }
+        _ => json!({"stream_id": id}),
+    }
+}
+
 fn put_live(url: &str, live: &[&str]) -> Result<()> {
-    let streams: Vec<Value> = live.iter().map(|id| json!({"stream_id": id})).collect();
+    let streams: Vec<Value> = live.iter().map(|id| describe(id)).collect();
     ureq::put(format!("{url}/v1/live"))
         .content_type("application/json")
         .send(json!({"streams": streams}).to_string())
