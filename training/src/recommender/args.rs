@@ -29,8 +29,9 @@ pub struct RecommenderArgs {
     /// ranker place channels that nobody has started yet
     #[arg(long, value_name = "FILE")]
     pub items: Option<PathBuf>,
-    /// Audience segments for viewers with little history; 0 leaves them out
-    #[arg(long, default_value_t = 16, value_name = "N")]
+    /// Audience segments for viewers with little history, whose score goes to the ranker; 0 leaves
+    /// them out
+    #[arg(long, default_value_t = 0, value_name = "N")]
     pub segments: usize,
     /// Train the sequence model too; its score goes to the ranker
     #[arg(long)]

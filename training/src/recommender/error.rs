@@ -15,9 +15,6 @@ pub enum FitError {
     /// The matrix has no inverse in single precision.
     #[error("the item matrix can't be inverted; raise the ridge")]
     Singular,
-    /// Users can't be divided into segments.
-    #[error("segments: {0}")]
-    Cluster(String),
     /// The sequence model can't be trained.
     #[error("sequence: {0}")]
     Sequence(String),
@@ -35,7 +32,6 @@ impl FitError {
         match self {
             Self::Params(_) => "fit_params",
             Self::Singular => "fit_singular",
-            Self::Cluster(_) => "fit_cluster",
             Self::Sequence(_) => "fit_sequence",
             Self::Memory { .. } => "fit_memory",
         }

@@ -8,6 +8,7 @@
 pub mod als;
 mod args;
 pub mod base;
+mod clusters;
 pub mod content;
 pub mod ease;
 mod error;
@@ -118,6 +119,7 @@ pub fn run(args: &RecommenderArgs) -> Result<RecommenderReport, RecommenderTrain
     };
     let segments = (args.goal() == Goal::Live && args.segments > 0).then(|| SegmentParams {
         segments: args.segments,
+        seed: args.seed,
         ..SegmentParams::default()
     });
     let extras = Extras {

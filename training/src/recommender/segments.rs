@@ -1,20 +1,15 @@
 //! Fitting audience segments: k-means over what users took, then what each segment takes.
 
-use linfa::DatasetBase;
-use linfa::traits::{Fit, Predict};
-use linfa_clustering::KMeans;
-use ndarray::Array2;
 use novastream_models::recommender::Segments;
 
 use super::FitError;
+use super::clusters::clusters;
 use super::matrix::Matrix;
 
 /// Users with fewer items say too little about a kind of viewer.
 const MIN_ITEMS: usize = 3;
 /// A segment stands for at least this many users on average.
 const MIN_USERS: usize = 12;
-/// Rounds of k-means; settled well before.
-const ROUNDS: u64 = 60;
 
 /// Unchecked settings of the segments.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,6 +18,8 @@ pub struct SegmentParams {
     pub segments: usize,
     /// Weight of everybody's shares in those of a segment, in starts; above 0.
     pub smoothing: f32,
+    /// Seed of the first centres.
+    pub seed: u64,
 }
 
 impl Default for SegmentParams {
@@ -30,6 +27,7 @@ impl Default for SegmentParams {
         Self {
             segments: 16,
             smoothing: 50.0,
+            seed: 7,
         }
     }
 }
@@ -66,22 +64,11 @@ impl ValidSegmentParams {
         if count == 0 || items == 0 {
             return Ok(None);
         }
-        let cluster = |error: String| FitError::Cluster(error);
-        let places = Array2::from_shape_vec((users.len(), dims), places)
-            .map_err(|error| cluster(error.to_string()))?;
-        let data = DatasetBase::from(places);
-        // Starts from a fixed seed of its own.
-        let model = KMeans::params(count)
-            .max_n_iterations(ROUNDS)
-            .n_runs(2)
-            .tolerance(1e-4)
-            .fit(&data)
-            .map_err(|error| cluster(error.to_string()))?;
-        let segment_of = model.predict(&data.records);
+        let segment_of = clusters(&places, dims, count, self.0.seed);
         let mut sums = vec![0.0_f32; count * items];
         let mut sizes = vec![0_usize; count];
         let mut everybody = vec![0.5_f32; items];
-        for (user, segment) in users.iter().zip(segment_of.iter()) {
+        for (user, segment) in users.iter().zip(&segment_of) {
             sizes[*segment] += 1;
             let (columns, values) = matrix.row(*user);
             for (column, value) in columns.iter().zip(values) {
@@ -102,7 +89,7 @@ impl ValidSegmentParams {
             .collect();
         Segments::new(items, prior, sums)
             .map(Some)
-            .ok_or_else(|| cluster("shares that are not above 0".to_owned()))
+            .ok_or(FitError::Params("segments: shares that are not above 0"))
     }
 }
 
@@ -160,6 +147,7 @@ mod tests {
         let params = SegmentParams {
             segments: 2,
             smoothing: 5.0,
+            seed: 7,
         };
         let fit = || {
             let params = params.check().expect("valid");
