@@ -20,7 +20,7 @@ setup: ## Install what building and running need (Debian packages), and say what
 	@scripts/setup.sh
 
 .PHONY: demo
-demo: setup ## See a real live stream being moderated (about 40 s after the build)
+demo: setup ## A real live stream moderated, then a list of recommendations (a minute after the build)
 	$(CARGO) build --release -p novastream-api --bins --example demo
 	@echo "demo: fetching model artifacts into $(NOVASTREAM_MODELS)"
 	target/release/novastream models pull --all || echo "demo: some models could not be fetched; the demo says what that costs"

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use novastream_inference::recommend::{Recommender, Start};
-use serde::Deserialize;
 
 use crate::clock::unix_ms;
+use crate::http::events::{LiveItem, LiveRequest};
 use crate::store::{BehaviourEvent, Store, StoreResult};
 
 /// Name under which the set of live streams is kept.
@@ -30,16 +30,6 @@ pub fn starts<'a>(events: impl Iterator<Item = &'a BehaviourEvent>) -> Vec<Start
         .collect()
 }
 
-#[derive(Deserialize)]
-struct Live {
-    streams: Vec<LiveId>,
-}
-
-#[derive(Deserialize)]
-struct LiveId {
-    stream_id: String,
-}
-
 /// Feeds stored events and the live set to a fresh recommender; answers the number of events.
 ///
 /// # Errors
@@ -56,9 +46,9 @@ pub async fn refill(store: &Arc<dyn Store>, recommender: &Recommender) -> StoreR
         recommender.observe(&starts(page.iter().map(|(_, event)| event)));
     }
     if let Some(json) = store.state(LIVE_STATE).await? {
-        match serde_json::from_str::<Live>(&json) {
+        match serde_json::from_str::<LiveRequest>(&json) {
             Ok(live) => {
-                recommender.set_live(live.streams.iter().map(|s| s.stream_id.as_str()));
+                recommender.set_live(live.streams.iter().map(LiveItem::stream));
             }
             // The next PUT /v1/live mends it.
             Err(error) => tracing::error!(%error, "the stored live set is damaged; none is live"),

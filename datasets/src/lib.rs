@@ -7,7 +7,7 @@
 //! - [`events`]: behaviour events of any column names, in the order of time;
 //! - [`folder`]: labelled files laid out as `DIR/LABEL/file`;
 //! - [`counterfactual`]: sentences that we wrote to teach what identity words do not mean;
-//! - [`sample`]: small data that we wrote ourselves.
+//! - [`sample`]: small data that we wrote or made ourselves.
 
 pub mod chat;
 pub mod counterfactual;

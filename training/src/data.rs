@@ -1,7 +1,10 @@
 //! `novastream-train data`: what data sets there are, and whether they are here and whole.
 
+use std::path::PathBuf;
+
 use novastream_datasets::DatasetError;
 use novastream_datasets::manifest::{DatasetManifest, Use, catalog, find};
+use novastream_datasets::sample::VIEWERS_SEED;
 use novastream_datasets::store::{DataStore, DatasetState};
 use serde::Serialize;
 
@@ -22,6 +25,15 @@ pub enum DataCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make the sample of invented viewers that ships: a log of events and its channels
+    SampleViewers {
+        /// Folder to write into
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Seed; the same seed makes the same files
+        #[arg(long, default_value_t = VIEWERS_SEED)]
+        seed: u64,
+    },
     /// Hash every file
     Verify {
         /// Data sets; all when none is named
@@ -35,8 +47,10 @@ pub enum DataCommand {
 impl DataCommand {
     /// Whether the answer is wanted as JSON.
     pub fn json(&self) -> bool {
-        let (Self::List { json } | Self::Fetch { json, .. } | Self::Verify { json, .. }) = self;
-        *json
+        match self {
+            Self::List { json } | Self::Fetch { json, .. } | Self::Verify { json, .. } => *json,
+            Self::SampleViewers { .. } => false,
+        }
     }
 }
 
@@ -81,7 +95,7 @@ impl DataReport {
 /// Runs a data command.
 pub fn run(command: &DataCommand, store: &DataStore) -> Result<DataReport, DatasetError> {
     let names: &[String] = match command {
-        DataCommand::List { .. } => &[],
+        DataCommand::List { .. } | DataCommand::SampleViewers { .. } => &[],
         DataCommand::Fetch { names, .. } | DataCommand::Verify { names, .. } => names,
     };
     let manifests: Vec<DatasetManifest> = if names.is_empty() {
@@ -95,7 +109,9 @@ pub fn run(command: &DataCommand, store: &DataStore) -> Result<DataReport, Datas
     let mut datasets = Vec::new();
     for manifest in manifests {
         let (state, fetched) = match command {
-            DataCommand::List { .. } => (store.state(&manifest), Vec::new()),
+            DataCommand::List { .. } | DataCommand::SampleViewers { .. } => {
+                (store.state(&manifest), Vec::new())
+            }
             DataCommand::Verify { .. } => (store.verify(&manifest)?, Vec::new()),
             DataCommand::Fetch { .. } => {
                 let fetched = store.fetch(&manifest)?;

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use novastream_datasets::store::{DataStore, DatasetState};
 use novastream_training::chat::{self, ChatArgs, ChatReport};
 use novastream_training::data::{self, DataCommand, DataReport};
-use novastream_training::recommender::{self, RecommenderArgs};
+use novastream_training::recommender::{self, RecommenderCommand, RecommenderSubcommand};
 
 /// Train the models of NovaStream.
 #[derive(Debug, Parser)]
@@ -26,7 +26,7 @@ enum Command {
     /// The linear chat model
     Chat(Box<ChatArgs>),
     /// The recommender
-    Recommender(Box<RecommenderArgs>),
+    Recommender(Box<RecommenderCommand>),
 }
 
 fn main() -> ExitCode {
@@ -57,7 +57,21 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             print(&text)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Recommender(args) => {
+        Command::Recommender(command) => {
+            if let Some(RecommenderSubcommand::Schedule(args)) = command.command {
+                let mut tell = |decision: &recommender::schedule::Decision| {
+                    let text = if args.json {
+                        serde_json::to_string(decision)?
+                    } else {
+                        let reasons = decision.reasons.join("; ");
+                        format!("{:?}: {reasons}", decision.outcome).to_lowercase()
+                    };
+                    writeln!(std::io::stdout().lock(), "{text}")
+                };
+                recommender::schedule::run(&args, &mut tell)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let args = command.run.context("--events and --out are needed")?;
             let report = recommender::run(&args)?;
             let text = if args.json {
                 serde_json::to_string(&report)?
@@ -65,6 +79,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 report.summary()
             };
             print(&text)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Data(DataCommand::SampleViewers { out, seed }) => {
+            for file in novastream_datasets::sample::write_viewers(&out, seed)? {
+                print(&file.display().to_string())?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Data(command) => {

@@ -21,7 +21,8 @@ pub struct Findings {
 }
 
 impl Findings {
-    fn note(&mut self, met: bool, text: String) {
+    /// Notes an expectation and whether it was met.
+    pub fn note(&mut self, met: bool, text: String) {
         if met {
             self.met.push(text);
         } else {

@@ -2,12 +2,14 @@
 //!
 //! Renders a clip, pushes it in real time into an HLS playlist served on loopback, starts
 //! `novastream serve`, follows the stream with `novastream watch`, replays chat beside it, and
-//! exits 0 only when everything that must be flagged was, and nothing calm was.
+//! exits 0 only when everything that must be flagged was, and nothing calm was. Then a viewer's
+//! list of recommendations is followed while channels go live and end.
 
 mod chat;
 mod check;
 mod clip;
 mod hls;
+mod viewer;
 
 use std::{
     fs,
@@ -93,12 +95,18 @@ fn demo() -> Result<bool> {
     drop(pusher);
 
     let all = stored_verdicts(&url)?;
-    let calm = summarise(&all, &chat)?;
-    if !watched {
-        println!("✗ the watch did not end by itself in time");
+    let windows: Vec<Value> = all.into_iter().filter(|v| v["kind"] == "window").collect();
+    let mut findings = check::Findings::default();
+    check::stream(&windows, &mut findings)?;
+    check::chat(&chat, &mut findings);
+    findings.note(watched, "the watch ended by itself".to_owned());
+    match viewer::model() {
+        Some(_) => viewer::play(&url, &mut findings)?,
+        None => println!("\ndemo: {} is not here; no list is shown", viewer::MODEL),
     }
+    summarise(&windows, &chat, &findings);
     stop_server(&mut server);
-    Ok(calm && watched)
+    Ok(findings.missed.is_empty())
 }
 
 /// The `novastream` binary of the same build: examples live one folder below it.
@@ -132,11 +140,14 @@ fn start_server(novastream: &Path, work: &Path) -> Result<(Running, String)> {
     let config = work.join("novastream.toml");
     // TOML's basic strings and JSON's escape the same way.
     let quoted = |path: PathBuf| Value::from(path.display().to_string()).to_string();
-    let toml = format!(
+    let mut toml = format!(
         "data_dir = {}\nblocklists = [{}]\n",
         quoted(work.join("data")),
         quoted(work.join("blocklist.csv"))
     );
+    if let Some(model) = viewer::model() {
+        toml.push_str(&format!("[recommend]\nmodel = {}\n", quoted(model)));
+    }
     fs::write(&config, toml)?;
     let mut child = Command::new(novastream)
         .arg("serve")
@@ -221,17 +232,8 @@ fn stored_verdicts(url: &str) -> Result<Vec<Value>> {
     }
 }
 
-/// Prints the summary; true when every expectation was met.
-fn summarise(all: &[Value], chat: &[Value]) -> Result<bool> {
-    let windows: Vec<Value> = all
-        .iter()
-        .filter(|v| v["kind"] == "window")
-        .cloned()
-        .collect();
-    let mut findings = check::Findings::default();
-    check::stream(&windows, &mut findings)?;
-    check::chat(chat, &mut findings);
-
+/// Prints the summary.
+fn summarise(windows: &[Value], chat: &[Value], findings: &check::Findings) {
     let mut latency: Vec<f64> = windows
         .iter()
         .filter_map(|v| v["latency_ms"].as_f64())
@@ -257,7 +259,6 @@ fn summarise(all: &[Value], chat: &[Value]) -> Result<bool> {
         findings.met.len(),
         findings.met.len() + findings.missed.len()
     );
-    Ok(findings.missed.is_empty())
 }
 
 /// Asks the server to end and gives it a moment before it is stopped by force.

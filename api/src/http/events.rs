@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use jiff::Timestamp;
+use novastream_inference::recommend::LiveStream;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -218,6 +219,18 @@ pub struct LiveItem {
     pub started_at: Option<String>,
 }
 
+impl LiveItem {
+    /// As the recommender takes it.
+    pub fn stream(&self) -> LiveStream<'_> {
+        LiveStream {
+            stream_id: &self.stream_id,
+            title: self.title.as_deref().unwrap_or_default(),
+            tags: &self.tags,
+            category: self.category.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
 /// How many are live.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LiveAccepted {
@@ -270,8 +283,10 @@ pub async fn put_live(
         };
         app.store.write(write).await?;
         let ids = request.streams.iter().map(|s| s.stream_id.as_str());
-        let distinct = ids.clone().collect::<HashSet<_>>().len();
-        let left_out = app.recommender.set_live(ids);
+        let distinct = ids.collect::<HashSet<_>>().len();
+        let left_out = app
+            .recommender
+            .set_live(request.streams.iter().map(LiveItem::stream));
         if left_out > 0 {
             tracing::warn!(
                 left_out,

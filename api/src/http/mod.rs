@@ -3,7 +3,7 @@
 mod body;
 mod commit;
 mod envelope;
-mod events;
+pub(crate) mod events;
 mod examples;
 mod image;
 mod openai;

@@ -128,6 +128,19 @@ impl EventColumns {
         Ok((either(&self.time, &TIME)?, either(&self.item, &ITEM)?))
     }
 
+    /// The item column of any file keyed by item.
+    pub(super) fn resolve_item(
+        &self,
+        path: &Path,
+        found: &[String],
+    ) -> Result<String, DatasetError> {
+        let given = self
+            .item
+            .as_deref()
+            .filter(|name| found.iter().any(|f| f == name));
+        pick(path, given, &ITEM, found)?.ok_or_else(|| missing(path, ITEM[0], found))
+    }
+
     /// The user column of any file keyed by user.
     pub(super) fn resolve_user(
         &self,

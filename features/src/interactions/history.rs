@@ -112,6 +112,20 @@ impl History {
         }
     }
 
+    /// Sets the group of an item, known from elsewhere than its events. Items beyond those that
+    /// have events need memory up to their number, which the caller bounds.
+    pub fn set_group(&mut self, item: u32, group: Option<u32>) {
+        let item = item as usize;
+        if self.channels.len() <= item {
+            if group.is_none() {
+                return;
+            }
+            self.channels.resize_with(item + 1, Channel::default);
+        }
+        let channel = &mut self.channels[item];
+        channel.group = group.or(channel.group);
+    }
+
     /// The own items of a user with how often each was started, for base models.
     pub fn counts(&self, user: u32) -> impl Iterator<Item = (u32, u32)> {
         let own = self.people.get(user as usize);

@@ -15,12 +15,16 @@ mod history;
 mod names;
 mod person;
 mod rows;
+mod scores;
+mod terms;
 mod vectors;
 
 pub use clock::HourClock;
 pub use history::{History, HistoryLimits};
 pub use names::{FEATURES, FeatureNames};
-pub use rows::{BaseScore, Rows};
+pub use rows::Rows;
+pub use scores::BaseScores;
+pub use terms::{ItemText, item_terms};
 pub use vectors::ItemVectors;
 
 /// One event: somebody started watching something.

@@ -63,10 +63,14 @@ pub const FEATURES: [&str; FEATURE_COUNT] = [
     "user_log_since_last",
     "user_same_hour",
     "hour_of_day",
+    // Further base models, 0 where there are none.
+    "score_content",
+    "score_segment",
+    "score_sequence",
 ];
 
 /// How many features a row has.
-pub(super) const FEATURE_COUNT: usize = 55;
+pub(super) const FEATURE_COUNT: usize = 58;
 
 /// The names that a trained ranker expects, to be compared with [`FEATURES`] at load.
 #[derive(Clone, Debug, PartialEq, Eq)]

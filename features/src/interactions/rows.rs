@@ -1,5 +1,6 @@
 //! One row of numbers for each candidate.
 
+use super::BaseScores;
 use super::clock::{apart, fade};
 use super::history::History;
 use super::names::FEATURE_COUNT;
@@ -19,8 +20,8 @@ const SIMILAR_HALF_LIFE: f32 = 2.0;
 /// Stands for "never" among log ages, which reach about 10.
 const NEVER: f32 = 20.0;
 
-/// A base model: scores candidates from a history of (item, weight) pairs.
-pub type BaseScore<'a> = dyn FnMut(&[(u32, f32)], &[u32], &mut [f32]) + 'a;
+/// Latest starts that a sequence model is shown.
+const LATEST: usize = 32;
 
 /// The rows of one list; reuse it from list to list, nothing is allocated then.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +33,9 @@ pub struct Rows {
     similar: Vec<Similar>,
     long: Vec<(u32, f32)>,
     session: Vec<(u32, f32)>,
-    scores: [Vec<f32>; 3],
+    latest: Vec<u32>,
+    /// Long, session, last; content, segment, sequence.
+    scores: [Vec<f32>; 6],
     keys: Vec<u64>,
     unit: Vec<f32>,
     items: Vec<u32>,
@@ -91,7 +94,7 @@ impl History {
         user: u32,
         time: i64,
         candidates: &[u32],
-        base: &mut BaseScore<'_>,
+        base: &mut dyn BaseScores,
         rows: &mut Rows,
     ) {
         let nobody = Person::default();
@@ -196,7 +199,7 @@ impl History {
         time: i64,
         candidates: &[u32],
         whole: Whole,
-        base: &mut BaseScore<'_>,
+        base: &mut dyn BaseScores,
         rows: &mut Rows,
     ) {
         rows.long.clear();
@@ -212,12 +215,19 @@ impl History {
             scores.clear();
             scores.resize(candidates.len(), 0.0);
         }
-        let [long, session, last] = &mut rows.scores;
-        base(&rows.long, candidates, long);
-        base(&rows.session, candidates, session);
+        rows.latest.clear();
+        let skip = person.events.len().saturating_sub(LATEST);
+        let latest = person.events.iter().skip(skip);
+        rows.latest.extend(latest.map(|(item, _)| *item));
+        let [long, session, last, content, segment, sequence] = &mut rows.scores;
+        base.long(&rows.long, candidates, long);
+        base.long(&rows.session, candidates, session);
         if let Some((item, _)) = whole.last {
-            base(&[(item, 1.0)], candidates, last);
+            base.long(&[(item, 1.0)], candidates, last);
         }
+        base.content(&rows.long, candidates, content);
+        base.segment(&rows.long, candidates, segment);
+        base.sequence(&rows.latest, candidates, sequence);
     }
 
     fn own_row(&self, person: &Person, time: i64, item: u32, at: usize, rows: &mut Rows) {
@@ -302,7 +312,7 @@ impl History {
 
     fn score_row(&self, item: u32, at: usize, whole: Whole, rows: &mut Rows) {
         let similar = rows.similar[at];
-        let scores = [rows.scores[0][at], rows.scores[1][at], rows.scores[2][at]];
+        let scores: [f32; 6] = std::array::from_fn(|model| rows.scores[model][at]);
         let vector = self.vectors.of(item);
         let scale = self.vectors.scale(item);
         let similar_item = vector.map_or(0.0, |vector| dot(&rows.unit, vector) * scale);
@@ -313,7 +323,8 @@ impl History {
             _ => 0.0,
         };
         let row = rows.row(at);
-        row[34..37].copy_from_slice(&scores);
+        row[34..37].copy_from_slice(&scores[..3]);
+        row[55..58].copy_from_slice(&scores[3..]);
         row[39] = similar_item;
         row[40] = similar_last;
         row[41] = similar.close;

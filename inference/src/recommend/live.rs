@@ -1,11 +1,16 @@
 //! A trained bundle over a rolling history.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use novastream_features::interactions::{
-    FEATURES, FeatureNames, History, HistoryLimits, HourClock, Interaction, ItemVectors, Rows,
+    BaseScores, FEATURES, FeatureNames, History, HistoryLimits, HourClock, Interaction, ItemText,
+    ItemVectors, Rows, item_terms,
 };
-use novastream_models::recommender::{Past, Ranker, RecommenderBundle};
+use novastream_models::recommender::{Past, Ranker, RankerScore, RecommenderBundle, TermVector};
+
+/// Most items whose words are kept.
+const MOST_DESCRIBED: usize = 200_000;
 
 /// Scores live lists. One writer feeds it events; asking needs only a shared reference and a
 /// [`Scratch`] per thread.
@@ -13,6 +18,8 @@ use novastream_models::recommender::{Past, Ranker, RecommenderBundle};
 pub struct LiveScorer {
     bundle: Arc<RecommenderBundle>,
     history: History,
+    /// What items say of themselves today, in the terms of the bundle.
+    said: HashMap<u32, TermVector>,
     with_ranker: bool,
 }
 
@@ -82,9 +89,30 @@ impl LiveScorer {
             ranker.and_then(|ranker| ItemVectors::new(ranker.dims, ranker.item_vectors.clone()));
         Self {
             history: History::new(clock, limits, vectors.unwrap_or_default()),
+            said: HashMap::new(),
             bundle,
             with_ranker,
         }
+    }
+
+    /// Takes what an item says of itself today. It replaces what the bundle knows of its words,
+    /// and places items that the bundle does not know. Beyond a bound, further items are left out.
+    pub fn describe(&mut self, item: u32, text: ItemText<'_>) {
+        let Some(content) = &self.bundle.base.content else {
+            return;
+        };
+        if self.said.len() >= MOST_DESCRIBED && !self.said.contains_key(&item) {
+            return;
+        }
+        let vector = content.vector(&item_terms(text));
+        if !vector.is_empty() {
+            self.said.insert(item, vector);
+        }
+    }
+
+    /// Takes the group that an item belongs to, where it is known beside the events.
+    pub fn set_group(&mut self, item: u32, group: Option<u32>) {
+        self.history.set_group(item, group);
     }
 
     /// The bundle.
@@ -175,14 +203,9 @@ impl LiveScorer {
     }
 
     fn fill(&self, user: u32, time: i64, candidates: &[u32], scratch: &mut Scratch) {
-        let base = Ranker::base(&self.bundle.base);
-        let mut score = |past: &[(u32, f32)], candidates: &[u32], out: &mut [f32]| {
-            if let Some(base) = base {
-                base.score(past, candidates, out);
-            }
-        };
+        let mut scores = Bases(self);
         self.history
-            .features(user, time, candidates, &mut score, &mut scratch.rows);
+            .features(user, time, candidates, &mut scores, &mut scratch.rows);
     }
 
     fn blend(
@@ -208,6 +231,34 @@ impl LiveScorer {
         let weighting = &self.bundle.config.weighting;
         weighting.apply(events, 0, &mut scratch.past);
         self.bundle.score(&scratch.past, candidates, out);
+    }
+}
+
+/// The bundle's models as the features ask for them.
+struct Bases<'a>(&'a LiveScorer);
+
+impl Bases<'_> {
+    fn column(&self, column: RankerScore<'_>, candidates: &[u32], out: &mut [f32]) {
+        let LiveScorer { bundle, said, .. } = self.0;
+        Ranker::score_column(&bundle.base, column, said, candidates, out);
+    }
+}
+
+impl BaseScores for Bases<'_> {
+    fn long(&mut self, history: &[(u32, f32)], candidates: &[u32], out: &mut [f32]) {
+        self.column(RankerScore::Long(history), candidates, out);
+    }
+
+    fn content(&mut self, history: &[(u32, f32)], candidates: &[u32], out: &mut [f32]) {
+        self.column(RankerScore::Content(history), candidates, out);
+    }
+
+    fn segment(&mut self, history: &[(u32, f32)], candidates: &[u32], out: &mut [f32]) {
+        self.column(RankerScore::Segment(history), candidates, out);
+    }
+
+    fn sequence(&mut self, latest: &[u32], candidates: &[u32], out: &mut [f32]) {
+        self.column(RankerScore::Sequence(latest), candidates, out);
     }
 }
 

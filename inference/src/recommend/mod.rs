@@ -12,5 +12,5 @@ mod recommender;
 pub use live::{CandidateView, LiveScorer, Scratch};
 pub use reason::Reason;
 pub use recommender::{
-    Fallback, Recommendation, RecommendationList, Recommender, RecommenderLimits, Start,
+    Fallback, LiveStream, Recommendation, RecommendationList, Recommender, RecommenderLimits, Start,
 };

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use novastream_features::interactions::{HistoryLimits, HourClock, Interaction};
+use novastream_features::interactions::{HistoryLimits, HourClock, Interaction, ItemText};
 use novastream_models::recommender::{BaseModels, RecommenderBundle, RecommenderConfig};
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,9 @@ use super::reason::{Reason, Standing};
 
 /// Seconds in a step of the serving clock: an event counts from the next second on.
 const STEP_SECONDS: f64 = 1.0;
+
+/// Categories beyond this many are not told apart.
+const MOST_GROUPS: usize = 65_536;
 
 /// Bounds on what is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,28 @@ pub struct Start {
     pub stream_id: String,
     /// When, Unix seconds.
     pub at_s: i64,
+}
+
+/// Something that is live, and what it says of itself; what is not known is empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveStream<'a> {
+    /// Its id.
+    pub stream_id: &'a str,
+    /// Its title.
+    pub title: &'a str,
+    /// Its tags.
+    pub tags: &'a [String],
+    /// Its category, which is also its group.
+    pub category: &'a str,
+}
+
+impl<'a> From<&'a str> for LiveStream<'a> {
+    fn from(stream_id: &'a str) -> Self {
+        Self {
+            stream_id,
+            ..Self::default()
+        }
+    }
 }
 
 /// One entry of a list.
@@ -95,6 +120,7 @@ pub struct Recommender {
 struct State {
     users: Ids,
     streams: Ids,
+    groups: Ids,
     scorer: LiveScorer,
     /// Numbers of what is live, without repeats.
     live: Vec<u32>,
@@ -118,10 +144,16 @@ impl Recommender {
             |(bundle, id)| (bundle, Some(id)),
         );
         let clock = HourClock::new(STEP_SECONDS)?;
+        let bundle = Arc::new(bundle);
+        let mut scorer = LiveScorer::new(Arc::clone(&bundle), clock, limits.history);
+        for (item, group) in (0..).zip(&bundle.groups.of).take(bundle.items().len()) {
+            scorer.set_group(item, *group);
+        }
         let state = State {
             users: Ids::default(),
             streams: Ids::with(bundle.items()),
-            scorer: LiveScorer::new(Arc::new(bundle), clock, limits.history),
+            groups: Ids::with(&bundle.groups.names),
+            scorer,
             live: Vec::new(),
             now_s: i64::MIN,
         };
@@ -171,17 +203,23 @@ impl Recommender {
 
     /// Replaces the set of live streams; repeats count once. Streams beyond the limit are left out;
     /// answers how many.
-    pub fn set_live<'a>(&self, streams: impl IntoIterator<Item = &'a str>) -> usize {
+    pub fn set_live<'a, S: Into<LiveStream<'a>>>(
+        &self,
+        streams: impl IntoIterator<Item = S>,
+    ) -> usize {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let known = state.scorer.bundle().items().len();
         let most = known.saturating_add(self.limits.streams);
         let mut left_out = 0;
         let mut live: Vec<u32> = Vec::new();
         for stream in streams {
-            match state.streams.number(stream, most) {
-                Some(number) => live.push(number),
-                None => left_out += 1,
-            }
+            let stream: LiveStream<'a> = stream.into();
+            let Some(number) = state.streams.number(stream.stream_id, most) else {
+                left_out += 1;
+                continue;
+            };
+            live.push(number);
+            state.describe(number, stream);
         }
         live.sort_unstable();
         live.dedup();
@@ -261,6 +299,30 @@ impl Recommender {
 }
 
 impl State {
+    /// Takes what a live stream says of itself.
+    fn describe(&mut self, number: u32, stream: LiveStream<'_>) {
+        let LiveStream {
+            title,
+            tags,
+            category,
+            ..
+        } = stream;
+        if !category.is_empty() {
+            let most = self.groups.len().max(MOST_GROUPS);
+            let group = self.groups.number(category, most);
+            self.scorer.set_group(number, group);
+        }
+        if !(title.is_empty() && tags.is_empty() && category.is_empty()) {
+            let tags = tags.join(",");
+            let text = ItemText {
+                title,
+                tags: &tags,
+                category,
+            };
+            self.scorer.describe(number, text);
+        }
+    }
+
     /// How much is going on at each live stream; what was ever started breaks ties among the quiet.
     fn trending(&self, time: i64, out: &mut Vec<f32>) {
         let history = self.scorer.history();
@@ -336,7 +398,7 @@ mod tests {
         assert_eq!(list.items[0].reason, Reason::WatchedBefore);
         r.set_live(["b"]);
         assert_eq!(names(&r.recommend("u", 10, 101)), ["b"]);
-        r.set_live([]);
+        r.set_live::<LiveStream<'_>>([]);
         assert!(r.recommend("u", 10, 102).items.is_empty());
         assert!(r.recommend("u", 0, 102).items.is_empty());
     }

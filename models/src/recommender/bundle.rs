@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Blend, Ease, Factors, ItemKnn, Popularity, Ranker, RecommenderError, Scorer, ScorerKind,
-    SparseRows, TensorFile, Weighting,
+    Blend, Content, Ease, Factors, ItemKnn, Popularity, Ranker, RecommenderError, Scorer,
+    ScorerKind, Segments, Sequence, SparseRows, TensorFile, Weighting,
 };
 use crate::manifest::{FileSpec, MANIFEST_FILE, Manifest, ManifestError, Task};
 
@@ -18,6 +18,10 @@ pub const ITEMS_FILE: &str = "items.json";
 pub const SETTINGS_FILE: &str = "recommender.json";
 /// Arrays of the base models.
 pub const WEIGHTS_FILE: &str = "base.safetensors";
+/// Terms of the content model: a JSON list. Not there where items said nothing of themselves.
+pub const TERMS_FILE: &str = "terms.json";
+/// Groups of the items: JSON. Not there where events had none.
+pub const GROUPS_FILE: &str = "groups.json";
 /// Settings of the ranker: JSON. Not there where no ranker was trained.
 pub const RANKER_SETTINGS_FILE: &str = "ranker.json";
 /// Arrays of the ranker.
@@ -36,6 +40,15 @@ pub struct RecommenderConfig {
     pub trained_until: i64,
 }
 
+/// Which group an item belongs to, as its latest event said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemGroups {
+    /// Groups by number.
+    pub names: Vec<String>,
+    /// Number of each item's group, where known.
+    pub of: Vec<Option<u32>>,
+}
+
 /// The base models that were trained.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BaseModels {
@@ -47,6 +60,12 @@ pub struct BaseModels {
     pub knn: Option<ItemKnn>,
     /// Popularity.
     pub popularity: Option<Popularity>,
+    /// What items say of themselves.
+    pub content: Option<Content>,
+    /// Audience segments.
+    pub segments: Option<Segments>,
+    /// What follows the latest starts.
+    pub sequence: Option<Sequence>,
 }
 
 impl BaseModels {
@@ -73,6 +92,8 @@ pub struct RecommenderBundle {
     pub base: BaseModels,
     /// The ranker of live lists, where times allowed one.
     pub ranker: Option<Ranker>,
+    /// Groups of items, where events had them.
+    pub groups: ItemGroups,
     items: Vec<String>,
     numbers: HashMap<String, u32>,
 }
@@ -89,6 +110,7 @@ impl RecommenderBundle {
             config,
             base,
             ranker: None,
+            groups: ItemGroups::default(),
             items,
             numbers,
         }
@@ -146,6 +168,14 @@ impl RecommenderBundle {
                     .map_err(|message| format(WEIGHTS_FILE, message))?,
             ),
         ];
+        if let Some(content) = &self.base.content {
+            let terms = serde_json::to_vec(content.terms());
+            contents.push((TERMS_FILE, json(TERMS_FILE, terms)?));
+        }
+        if !self.groups.names.is_empty() {
+            let groups = serde_json::to_vec(&self.groups);
+            contents.push((GROUPS_FILE, json(GROUPS_FILE, groups)?));
+        }
         if let Some(ranker) = &self.ranker {
             let mut tensors = TensorFile::default();
             ranker.put(&mut tensors);
@@ -197,10 +227,18 @@ impl RecommenderBundle {
             .map_err(|error| json(ITEMS_FILE, error))?;
         let config = serde_json::from_slice(content(SETTINGS_FILE)?)
             .map_err(|error| json(SETTINGS_FILE, error))?;
+        let terms: Vec<String> = match files.get(TERMS_FILE) {
+            Some(text) => serde_json::from_slice(text).map_err(|error| json(TERMS_FILE, error))?,
+            None => Vec::new(),
+        };
         let base = TensorFile::from_bytes(content(WEIGHTS_FILE)?)
-            .and_then(|mut tensors| take(&mut tensors, items.len()))
+            .and_then(|mut tensors| take(&mut tensors, items.len(), terms))
             .map_err(|message| format(WEIGHTS_FILE, message))?;
         let mut bundle = Self::new(config, items, base);
+        if let Some(text) = files.get(GROUPS_FILE) {
+            bundle.groups =
+                serde_json::from_slice(text).map_err(|error| json(GROUPS_FILE, error))?;
+        }
         if let Some(head) = files.get(RANKER_SETTINGS_FILE) {
             let ranker = TensorFile::from_bytes(content(RANKER_FILE)?)
                 .and_then(|mut tensors| Ranker::take(head, &mut tensors))
@@ -260,9 +298,23 @@ fn put(base: &BaseModels, tensors: &mut TensorFile) {
         let shares = &popularity.shares;
         tensors.put_f32("popularity.shares", &[shares.len()], shares);
     }
+    if let Some(content) = &base.content {
+        let rarity = content.rarity();
+        tensors.put_f32("content.rarity", &[rarity.len()], rarity);
+        put_rows("content", content.items(), tensors);
+    }
+    if let Some(segments) = &base.segments {
+        let prior = segments.prior();
+        tensors.put_f32("segments.prior", &[prior.len()], prior);
+        let shape = [prior.len(), segments.items()];
+        tensors.put_f32("segments.shares", &shape, segments.shares());
+    }
+    if let Some(sequence) = &base.sequence {
+        sequence.put(tensors);
+    }
 }
 
-fn take(tensors: &mut TensorFile, items: usize) -> Result<BaseModels, String> {
+fn take(tensors: &mut TensorFile, items: usize, terms: Vec<String>) -> Result<BaseModels, String> {
     let ease = if tensors.has("ease.weights") {
         let (shape, weights) = tensors.take_f32("ease.weights")?;
         if shape != [items, items] {
@@ -270,7 +322,7 @@ fn take(tensors: &mut TensorFile, items: usize) -> Result<BaseModels, String> {
         }
         Some(Ease::Dense { items, weights })
     } else {
-        take_rows("ease", items, tensors)?.map(Ease::Sparse)
+        take_rows("ease", items, items, tensors)?.map(Ease::Sparse)
     };
     let factors = if tensors.has("factors.items") {
         let (shape, vectors) = tensors.take_f32("factors.items")?;
@@ -285,7 +337,7 @@ fn take(tensors: &mut TensorFile, items: usize) -> Result<BaseModels, String> {
     } else {
         None
     };
-    let knn = take_rows("knn", items, tensors)?.map(|neighbours| ItemKnn { neighbours });
+    let knn = take_rows("knn", items, items, tensors)?.map(|neighbours| ItemKnn { neighbours });
     let popularity = if tensors.has("popularity.shares") {
         let (_, shares) = tensors.take_f32("popularity.shares")?;
         if shares.len() != items {
@@ -295,11 +347,30 @@ fn take(tensors: &mut TensorFile, items: usize) -> Result<BaseModels, String> {
     } else {
         None
     };
+    let content = match take_rows("content", items, terms.len(), tensors)? {
+        Some(rows) => {
+            let (_, rarity) = tensors.take_f32("content.rarity")?;
+            let model = Content::new(terms, rarity, rows);
+            Some(model.ok_or("content: terms, rarity and rows do not fit together")?)
+        }
+        None => None,
+    };
+    let segments = if tensors.has("segments.prior") {
+        let (_, prior) = tensors.take_f32("segments.prior")?;
+        let (_, shares) = tensors.take_f32("segments.shares")?;
+        let model = Segments::new(items, prior, shares);
+        Some(model.ok_or("segments: priors and shares do not fit together")?)
+    } else {
+        None
+    };
     Ok(BaseModels {
         ease,
         factors,
         knn,
         popularity,
+        content,
+        segments,
+        sequence: Sequence::take(items, tensors)?,
     })
 }
 
@@ -312,7 +383,8 @@ fn put_rows(name: &str, rows: &SparseRows, tensors: &mut TensorFile) {
 
 fn take_rows(
     name: &str,
-    items: usize,
+    height: usize,
+    width: usize,
     tensors: &mut TensorFile,
 ) -> Result<Option<SparseRows>, String> {
     if !tensors.has(&format!("{name}.starts")) {
@@ -321,8 +393,8 @@ fn take_rows(
     let starts = tensors.take_u32(&format!("{name}.starts"))?;
     let columns = tensors.take_u32(&format!("{name}.columns"))?;
     let (_, values) = tensors.take_f32(&format!("{name}.values"))?;
-    let rows = SparseRows::from_parts(items, starts, columns, values);
-    rows.filter(|rows| rows.height() == items)
+    let rows = SparseRows::from_parts(width, starts, columns, values);
+    rows.filter(|rows| rows.height() == height)
         .map(Some)
         .ok_or_else(|| format!("{name}: the rows do not fit together"))
 }

@@ -8,6 +8,7 @@
 
 mod blend;
 mod bundle;
+mod content;
 mod ease;
 mod error;
 mod factor_index;
@@ -16,17 +17,21 @@ mod knn;
 mod logit;
 mod popularity;
 mod ranker;
+mod segments;
+mod sequence;
 mod sparse;
 mod tensors;
 mod top;
+mod tree_tests;
 mod trees;
 mod weighting;
 
 pub use blend::{Blend, BlendPart, ScorerKind};
 pub use bundle::{
-    BaseModels, ITEMS_FILE, RANKER_FILE, RANKER_SETTINGS_FILE, RecommenderBundle,
-    RecommenderConfig, SETTINGS_FILE, WEIGHTS_FILE,
+    BaseModels, GROUPS_FILE, ITEMS_FILE, ItemGroups, RANKER_FILE, RANKER_SETTINGS_FILE,
+    RecommenderBundle, RecommenderConfig, SETTINGS_FILE, TERMS_FILE, WEIGHTS_FILE,
 };
+pub use content::{Content, TermVector};
 pub use ease::Ease;
 pub use error::RecommenderError;
 pub use factor_index::FactorIndex;
@@ -34,7 +39,9 @@ pub use factors::Factors;
 pub use knn::ItemKnn;
 pub use logit::{Logit, LogitColumn, REACH};
 pub use popularity::Popularity;
-pub use ranker::Ranker;
+pub use ranker::{Ranker, RankerScore};
+pub use segments::Segments;
+pub use sequence::{Axis, SEQUENCE_ARRAYS, SEQUENCE_EPSILON, Sequence};
 pub use sparse::SparseRows;
 pub use tensors::TensorFile;
 pub use top::top_n;

@@ -1,8 +1,10 @@
 //! The model that orders a live list from its feature rows.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{BaseModels, Logit, Scorer, ScorerKind, TensorFile, TreeNode, Trees};
+use super::{BaseModels, Logit, Scorer, ScorerKind, TensorFile, TermVector, TreeNode, Trees};
 
 /// Base models in the order in which a ranker asks for one.
 const BASE_ORDER: [ScorerKind; 4] = [
@@ -14,6 +16,19 @@ const BASE_ORDER: [ScorerKind; 4] = [
 
 /// Candidates that see all trees; a list shows far fewer.
 const KEEP: usize = 64;
+
+/// A score column and what it is computed from: (item, weight) pairs.
+#[derive(Clone, Copy, Debug)]
+pub enum RankerScore<'a> {
+    /// The collaborative model.
+    Long(&'a [(u32, f32)]),
+    /// What items say of themselves.
+    Content(&'a [(u32, f32)]),
+    /// Audience segments.
+    Segment(&'a [(u32, f32)]),
+    /// What follows the latest starts, the oldest first.
+    Sequence(&'a [u32]),
+}
 
 /// A ranker: trees where there was enough to learn from, else the conditional logit.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +59,39 @@ impl Ranker {
     /// The base model that the score columns come from.
     pub fn base(models: &BaseModels) -> Option<&dyn Scorer> {
         BASE_ORDER.iter().find_map(|kind| models.get(*kind))
+    }
+
+    /// Fills one score column of the features: `out` is as long as `candidates`, and stays as it
+    /// is where there is no such model. `said` is what items say of themselves today.
+    pub fn score_column(
+        models: &BaseModels,
+        column: RankerScore<'_>,
+        said: &HashMap<u32, TermVector>,
+        candidates: &[u32],
+        out: &mut [f32],
+    ) {
+        match column {
+            RankerScore::Long(history) => {
+                if let Some(base) = Self::base(models) {
+                    base.score(history, candidates, out);
+                }
+            }
+            RankerScore::Content(history) => {
+                if let Some(content) = &models.content {
+                    content.score(history, candidates, said, out);
+                }
+            }
+            RankerScore::Segment(history) => {
+                if let Some(segments) = &models.segments {
+                    segments.score(history, candidates, out);
+                }
+            }
+            RankerScore::Sequence(latest) => {
+                if let Some(sequence) = &models.sequence {
+                    sequence.score(latest, candidates, out);
+                }
+            }
+        }
     }
 
     /// Scores rows into `out`, which is as long as there are rows. A softmax over the list turns

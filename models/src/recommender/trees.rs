@@ -1,6 +1,10 @@
 //! Boosted regression trees, laid out for scoring many rows at once.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
+
+use super::tree_tests::TreeTests;
 
 /// Rows that walk down a tree side by side: their loads overlap instead of waiting for each
 /// other.
@@ -47,6 +51,8 @@ pub struct Trees {
     width: usize,
     nodes: Vec<TreeNode>,
     roots: Vec<Tree>,
+    /// The same trees as tests; fewer where one had too many leaves, and then not used.
+    tests: TreeTests,
 }
 
 impl Trees {
@@ -79,6 +85,10 @@ impl Trees {
                 depths[left + 1] = depth;
             }
         }
+        if self.tests.len() == self.roots.len() {
+            // Trees with more leaves are walked.
+            let _ = self.tests.push(nodes);
+        }
         self.roots.push(Tree {
             root,
             depth: depths.into_iter().max().unwrap_or(0),
@@ -95,6 +105,7 @@ impl Trees {
         if let Some(tree) = self.roots.get(count) {
             self.nodes.truncate(tree.root as usize);
             self.roots.truncate(count);
+            self.tests.truncate(count);
         }
     }
 
@@ -131,7 +142,7 @@ impl Trees {
     /// [`Trees::width`] numbers.
     pub fn score(&self, rows: &[f32], out: &mut [f32]) {
         out.fill(0.0);
-        self.add_all(&self.roots, rows, out);
+        self.add_all(0..self.len(), rows, out);
     }
 
     /// Scores as [`Trees::score`] does, but rows that are not among the best `keep` after the
@@ -139,9 +150,10 @@ impl Trees {
     /// (B. Cambazoglu et al., "Early Exit Optimizations for Additive Machine Learned Ranking
     /// Systems", WSDM 2010.)
     pub fn score_best(&self, rows: &[f32], keep: usize, out: &mut [f32]) {
-        let (first, rest) = self.roots.split_at(self.roots.len().div_ceil(FIRST_PART));
+        let first = self.len().div_ceil(FIRST_PART);
+        let rest = first..self.len();
         out.fill(0.0);
-        self.add_all(first, rows, out);
+        self.add_all(0..first, rows, out);
         if keep == 0 || out.len() <= keep || rest.is_empty() || self.width == 0 {
             self.add_all(rest, rows, out);
             return;
@@ -173,10 +185,15 @@ impl Trees {
         }
     }
 
-    fn add_all(&self, trees: &[Tree], rows: &[f32], out: &mut [f32]) {
+    fn add_all(&self, trees: Range<usize>, rows: &[f32], out: &mut [f32]) {
         if self.width == 0 || rows.len() < out.len() * self.width {
             return;
         }
+        if self.tests.len() == self.len() {
+            self.tests.add(trees, self.width, rows, out);
+            return;
+        }
+        let trees = &self.roots[trees];
         let blocks = rows.chunks(BLOCK * self.width);
         for (rows, out) in blocks.zip(out.chunks_mut(BLOCK)) {
             for tree in trees {
@@ -206,5 +223,67 @@ impl Trees {
             splits[node.feature as usize] += 1;
         }
         splits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tree of random shape with `leaves` leaves over four columns.
+    fn tree(leaves: usize, next: &mut impl FnMut() -> f32) -> Vec<TreeNode> {
+        let mut nodes = vec![TreeNode::leaf(0, next())];
+        while nodes.len() < 2 * leaves - 1 {
+            let at = (next().abs() * nodes.len() as f32) as usize % nodes.len();
+            let left = nodes.len() as u32;
+            if nodes[at].left as usize != at {
+                continue;
+            }
+            nodes[at] = TreeNode {
+                threshold: next(),
+                feature: (((next() + 1.0) * 2.0) as u32).min(3),
+                left,
+                value: 0.0,
+            };
+            nodes.push(TreeNode::leaf(left, next()));
+            nodes.push(TreeNode::leaf(left + 1, next()));
+        }
+        nodes
+    }
+
+    #[test]
+    fn recommender_tests_over_splits_reach_the_leaves_that_walking_reaches() {
+        let mut state = 5_u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        let mut trees = Trees::new(4);
+        for leaves in [1, 2, 31, 32, 7, 32] {
+            trees.push(&tree(leaves, &mut next)).unwrap();
+        }
+        let mut rows: Vec<f32> = (0..4 * 37).map(|_| next()).collect();
+        rows[9] = f32::NAN;
+        rows[14] = f32::INFINITY;
+        let mut fast = vec![0.0; 37];
+        trees.score(&rows, &mut fast);
+        let mut walked = trees.clone();
+        walked.tests = TreeTests::default();
+        let mut slow = vec![0.0; 37];
+        walked.score(&rows, &mut slow);
+        assert_eq!(fast, slow);
+        trees.truncate(3);
+        walked.truncate(3);
+        trees.score(&rows, &mut fast);
+        walked.score(&rows, &mut slow);
+        assert_eq!(fast, slow);
+        // One tree with more leaves, and all are walked.
+        let large = tree(33, &mut next);
+        trees.push(&large).unwrap();
+        walked.push(&large).unwrap();
+        assert_eq!(trees.tests.len(), 3);
+        trees.score(&rows, &mut fast);
+        walked.score(&rows, &mut slow);
+        assert_eq!(fast, slow);
     }
 }

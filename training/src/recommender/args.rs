@@ -1,11 +1,14 @@
 //! Options of `novastream-train recommender`.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use novastream_datasets::events::{Clock, EventColumns, parse_time};
 use serde::Serialize;
 
 use super::inner::Goal;
+use super::schedule::ScheduleArgs;
+use super::{RankerArgs, RecommenderTrainError};
 
 /// Catalogues up to this size keep all weights of EASE.
 const DENSE_ITEMS: usize = 5000;
@@ -22,6 +25,17 @@ pub struct RecommenderArgs {
     /// within three hours of its events
     #[arg(long, value_name = "FILE")]
     pub availability: Option<PathBuf>,
+    /// What items say of themselves: rows of the item and its title, tags, category. Lets the
+    /// ranker place channels that nobody has started yet
+    #[arg(long, value_name = "FILE")]
+    pub items: Option<PathBuf>,
+    /// Audience segments for viewers with little history, whose score goes to the ranker; 0 leaves
+    /// them out
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub segments: usize,
+    /// Train the sequence model too; its score goes to the ranker
+    #[arg(long)]
+    pub sequence: bool,
     /// Column names
     #[command(flatten)]
     #[serde(flatten)]
@@ -38,6 +52,9 @@ pub struct RecommenderArgs {
     /// Version of the model
     #[arg(long, default_value = "0.1.0", value_name = "VERSION")]
     pub model_version: String,
+    /// A sentence for the card about what the model was made from and for
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
     /// Seed of all randomness; the same data and options give the same bytes
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
@@ -65,8 +82,8 @@ pub struct RecommenderArgs {
     #[arg(long, default_value_t = 12_000)]
     pub ease_items: usize,
     /// Weights kept for each item in EASE's sparse form; 0 keeps all. Without it, catalogues up to
-    /// 5,000 items keep all and larger ones keep 512. First places hardly change with 256 (the
-    /// whole catalogue's HR@10 of ML-1M by .0001), places far down do
+    /// 5,000 items keep all and larger ones keep 512. Of ML-1M's 3,706, 256 change HR@10 over the
+    /// whole catalogue by .0001; fewer cost more, and places far down change sooner
     #[arg(long, value_name = "N")]
     pub ease_keep: Option<usize>,
     /// Ship every model, also those without a part in the blend
@@ -78,10 +95,58 @@ pub struct RecommenderArgs {
     /// Passes of matrix factorisation
     #[arg(long, default_value_t = 10)]
     pub passes: usize,
+    /// The ranker of live lists
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub ranker: RankerArgs,
     /// Print one JSON object
     #[arg(long)]
     #[serde(skip)]
     pub json: bool,
+}
+
+/// `novastream-train recommender`: a run, or the schedule of runs.
+#[derive(Clone, Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct RecommenderCommand {
+    /// Another thing to do than a run
+    #[command(subcommand)]
+    pub command: Option<RecommenderSubcommand>,
+    /// A run
+    #[command(flatten)]
+    pub run: Option<RecommenderArgs>,
+}
+
+/// What else there is to do.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum RecommenderSubcommand {
+    /// Retrain, judge against the production model, promote or keep; once or every some hours
+    Schedule(Box<ScheduleArgs>),
+}
+
+/// Options of a run that come as texts.
+#[derive(Debug, clap::Parser)]
+#[command(name = "recommender", no_binary_name = true)]
+pub(super) struct TrainOptions {
+    #[command(flatten)]
+    args: RecommenderArgs,
+}
+
+impl TrainOptions {
+    /// Reads options of a run over `events` into `out`.
+    pub(super) fn parse(
+        options: &[String],
+        events: &Path,
+        out: &Path,
+    ) -> Result<RecommenderArgs, RecommenderTrainError> {
+        let set = ["--events".into(), events.into(), "--out".into(), out.into()];
+        let options = options.iter().map(OsString::from);
+        let parsed: Result<Self, clap::Error> =
+            clap::Parser::try_parse_from(set.into_iter().chain(options));
+        parsed
+            .map(|parsed| parsed.args)
+            .map_err(|error| RecommenderTrainError::Usage(error.to_string()))
+    }
 }
 
 /// Which column holds what; usual names are found without.
@@ -108,6 +173,23 @@ pub struct ColumnArgs {
 }
 
 impl ColumnArgs {
+    /// Option names and values of what was given.
+    pub fn named(&self) -> Vec<(&'static str, String)> {
+        let columns = [
+            ("user-col", &self.user_col),
+            ("item-col", &self.item_col),
+            ("time-col", &self.time_col),
+            ("weight-col", &self.weight_col),
+            ("group-col", &self.group_col),
+        ];
+        let given = columns.into_iter();
+        let given = given.filter_map(|(name, value)| Some((name, value.clone()?)));
+        let step = self
+            .step_seconds
+            .map(|step| ("step-seconds", step.to_string()));
+        given.chain(step).collect()
+    }
+
     /// The columns for the readers.
     pub fn columns(&self) -> EventColumns {
         EventColumns {
@@ -163,6 +245,9 @@ impl RecommenderArgs {
         {
             return Err("--ease-lambda must be above 0".to_owned());
         }
-        Ok(())
+        if self.segments > 256 {
+            return Err("--segments must be at most 256".to_owned());
+        }
+        self.ranker.validate()
     }
 }

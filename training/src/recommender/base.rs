@@ -2,17 +2,68 @@
 
 use novastream_datasets::events::{Event, EventLog};
 use novastream_models::recommender::{
-    BaseModels, Factors, RecommenderBundle, RecommenderConfig, ScorerKind,
+    BaseModels, Content, Factors, RecommenderBundle, RecommenderConfig, ScorerKind, Segments,
+    Sequence,
 };
 
 use super::matrix::Matrix;
 use super::search::Settings;
-use super::{FitError, RecommenderArgs, ease, popularity};
+use super::segments::SegmentParams;
+use super::sequence::SequenceParams;
+use super::{FitError, RecommenderArgs, ease, popularity, ranker};
+
+/// Length of the item vectors that users are placed by for their segments.
+const SEGMENT_DIMS: usize = 32;
+
+/// What the ranker has beside collaborative models.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras<'a> {
+    /// What items say of themselves.
+    pub content: Option<&'a Content>,
+    /// Audience segments, where they are wanted.
+    pub segments: Option<SegmentParams>,
+    /// The sequence model, where it is wanted.
+    pub sequence: Option<SequenceParams>,
+}
+
+impl Extras<'_> {
+    /// Fits the segments.
+    fn segments(
+        &self,
+        events: &[Event],
+        matrix: &Matrix,
+        seed: u64,
+    ) -> Result<Option<Segments>, FitError> {
+        let Some(params) = self.segments else {
+            return Ok(None);
+        };
+        let (users, items) = (matrix.height(), matrix.width());
+        let vectors = ranker::item_vectors(events, users, items, SEGMENT_DIMS, seed);
+        params.check()?.fit(matrix, &vectors, SEGMENT_DIMS)
+    }
+
+    /// Trains the sequence model.
+    fn sequence(
+        &self,
+        events: &[Event],
+        users: usize,
+        items: usize,
+    ) -> Result<Option<Sequence>, FitError> {
+        match self.sequence {
+            Some(params) => params.check()?.fit(events, users, items),
+            None => Ok(None),
+        }
+    }
+}
 
 /// Fits base models on events, all before `now`, and joins them in a bundle without a ranker.
 /// Models without a part in the blend are left out, except popularity, which is the fallback, and
 /// matrix factorisation where the ranker can use it (`all`), which continues from the vectors of
 /// `start` where they are given.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "each is a different thing, and there is one caller"
+)]
 pub fn fit(
     args: &RecommenderArgs,
     log: &EventLog,
@@ -21,6 +72,7 @@ pub fn fit(
     settings: &Settings,
     all: bool,
     start: Option<&Factors>,
+    extras: Extras<'_>,
 ) -> Result<RecommenderBundle, FitError> {
     let (users, items) = (log.users.len(), log.items.len());
     let matrix = Matrix::from_events(events, users, items, &settings.weighting, now);
@@ -47,6 +99,9 @@ pub fn fit(
         factors,
         knn,
         popularity: Some(popularity::fit(&matrix)),
+        content: extras.content.cloned(),
+        segments: extras.segments(events, &matrix, args.seed)?,
+        sequence: extras.sequence(events, users, items)?,
     };
     let config = RecommenderConfig {
         weighting: settings.weighting,
@@ -55,16 +110,27 @@ pub fn fit(
         trained_until: now,
     };
     let names = log.items.names().map(str::to_owned).collect();
-    Ok(RecommenderBundle::new(config, names, base))
+    let mut bundle = RecommenderBundle::new(config, names, base);
+    if !log.groups.is_empty() {
+        bundle.groups.names = log.groups.names().map(str::to_owned).collect();
+        bundle.groups.of = vec![None; items];
+        for event in events {
+            let of = &mut bundle.groups.of[event.item as usize];
+            *of = event.group.or(*of);
+        }
+    }
+    Ok(bundle)
 }
 
-/// Fits EASE alone on events, all before `now`, as [`fit`] does: what a ranker's past lists need.
+/// Fits what a ranker's past lists need on events, all before `now`, as [`fit`] does: EASE and the
+/// extras.
 pub fn fit_ease(
     args: &RecommenderArgs,
     log: &EventLog,
     events: &[Event],
     now: i64,
     settings: &Settings,
+    extras: Extras<'_>,
 ) -> Result<BaseModels, FitError> {
     let (users, items) = (log.users.len(), log.items.len());
     let matrix = Matrix::from_events(events, users, items, &settings.weighting, now);
@@ -77,6 +143,9 @@ pub fn fit_ease(
     };
     Ok(BaseModels {
         ease: Some(model),
+        content: extras.content.cloned(),
+        segments: extras.segments(events, &matrix, args.seed)?,
+        sequence: extras.sequence(events, users, items)?,
         ..BaseModels::default()
     })
 }
@@ -89,6 +158,9 @@ pub fn names(bundle: &RecommenderBundle) -> Vec<String> {
         (base.factors.is_some(), "matrix factorisation"),
         (base.knn.is_some(), "item neighbourhoods"),
         (base.popularity.is_some(), "popularity"),
+        (base.content.is_some(), "content"),
+        (base.segments.is_some(), "audience segments"),
+        (base.sequence.is_some(), "sequence"),
     ]
     .into_iter()
     .filter(|(there, _)| *there)

@@ -15,6 +15,9 @@ pub enum FitError {
     /// The matrix has no inverse in single precision.
     #[error("the item matrix can't be inverted; raise the ridge")]
     Singular,
+    /// The sequence model can't be trained.
+    #[error("sequence: {0}")]
+    Sequence(String),
     /// The catalogue does not fit into memory.
     #[error("no memory for a dense model of {items} items")]
     Memory {
@@ -29,6 +32,7 @@ impl FitError {
         match self {
             Self::Params(_) => "fit_params",
             Self::Singular => "fit_singular",
+            Self::Sequence(_) => "fit_sequence",
             Self::Memory { .. } => "fit_memory",
         }
     }
@@ -66,8 +70,16 @@ pub enum RecommenderTrainError {
         /// Why.
         source: std::io::Error,
     },
-    /// A report can't be put into JSON.
-    #[error("cannot write JSON: {0}")]
+    /// The evaluation gave no decision.
+    #[error("{}: {why}", program.display())]
+    Judge {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A report can't be written as JSON or read.
+    #[error("JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 
@@ -82,6 +94,7 @@ impl RecommenderTrainError {
             Self::Save(error) => error.code(),
             Self::Manifest(error) => error.code(),
             Self::Io { .. } => "io",
+            Self::Judge { .. } => "judge",
             Self::Json(_) => "json",
         }
     }

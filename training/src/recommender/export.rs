@@ -84,7 +84,10 @@ fn manifest(
         task: Task::Recommender,
         licence: "Apache-2.0".to_owned(),
         description: format!(
-            "Recommender over {} items: {}. Learned from {} events of {} users.",
+            "{}Recommender over {} items: {}. Learned from {} events of {} users.",
+            args.note
+                .iter()
+                .fold(String::new(), |_, note| format!("{} ", note.trim())),
             bundle.items().len(),
             parts.join(", "),
             report.events,

@@ -8,6 +8,8 @@
 pub mod als;
 mod args;
 pub mod base;
+mod clusters;
+pub mod content;
 pub mod ease;
 mod error;
 mod export;
@@ -16,25 +18,34 @@ pub mod knn;
 pub mod matrix;
 pub mod popularity;
 pub mod ranker;
+mod ranker_args;
+pub mod schedule;
 pub mod search;
+pub mod segments;
+pub mod sequence;
 mod stages;
 pub mod update;
 
 use std::collections::BTreeMap;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use novastream_datasets::events::{Availability, Event, EventLog};
+use novastream_datasets::events::{Availability, Event, EventLog, load_item_words};
 use novastream_datasets::sha256_file;
 use serde::Serialize;
 
-pub use args::{ColumnArgs, RecommenderArgs};
+use args::TrainOptions;
+pub use args::{ColumnArgs, RecommenderArgs, RecommenderCommand, RecommenderSubcommand};
 pub use error::{FitError, RecommenderTrainError};
 pub use inner::Goal;
+pub use ranker_args::RankerArgs;
 pub use stages::{Seconds, Stages};
 
+use base::Extras;
 use inner::InnerSplit;
-use ranker::{RankerFit, RankerInput, RankerParams};
+use ranker::{RankerFit, RankerInput};
 use search::{Freedom, Search, Settings, Try};
+use segments::SegmentParams;
+use sequence::SequenceParams;
 use update::Previous;
 
 /// One data file of a run.
@@ -96,7 +107,29 @@ pub fn run(args: &RecommenderArgs) -> Result<RecommenderReport, RecommenderTrain
     args.validate().map_err(RecommenderTrainError::Usage)?;
     let mut out = export::RunLog::create(&args.out)?;
     let mut stages = Stages::start();
-    let log = EventLog::load(&args.events, &args.columns.columns(), args.columns.clock())?;
+    let columns = args.columns.columns();
+    let mut log = EventLog::load(&args.events, &columns, args.columns.clock())?;
+    let words = args.items.as_ref();
+    let words = words
+        .map(|path| load_item_words(path, &columns, &mut log.items))
+        .transpose()?;
+    let content = match words {
+        Some(words) => content::ContentParams::default().check()?.fit(&words)?,
+        None => None,
+    };
+    let segments = (args.goal() == Goal::Live && args.segments > 0).then(|| SegmentParams {
+        segments: args.segments,
+        seed: args.seed,
+        ..SegmentParams::default()
+    });
+    let extras = Extras {
+        content: content.as_ref(),
+        segments,
+        sequence: args.sequence.then(|| SequenceParams {
+            seed: args.seed,
+            ..SequenceParams::default()
+        }),
+    };
     let train = args.until.map_or(&log.events[..], |time| log.until(time));
     let Some(last) = train.last() else {
         return Err(RecommenderTrainError::NoEvents { before: args.until });
@@ -128,7 +161,16 @@ pub fn run(args: &RecommenderArgs) -> Result<RecommenderReport, RecommenderTrain
 
     let all = args.all_models || args.goal() == Goal::Live;
     let start = previous.as_ref().and_then(|model| model.vectors(&log));
-    let mut bundle = base::fit(args, &log, train, now, &settings, all, start.as_ref())?;
+    let mut bundle = base::fit(
+        args,
+        &log,
+        train,
+        now,
+        &settings,
+        all,
+        start.as_ref(),
+        extras,
+    )?;
     let seconds = stages.end("fit");
     out.line(&format!(
         "{} fitted, {:.1} s",
@@ -138,10 +180,10 @@ pub fn run(args: &RecommenderArgs) -> Result<RecommenderReport, RecommenderTrain
 
     let ranker = match previous {
         Some(previous) => {
-            bundle.ranker = previous.bundle.ranker;
+            bundle.ranker = previous.ranker(train, &log, args.seed);
             None
         }
-        None => fit_ranker(args, &log, train, now, &settings)?,
+        None => fit_ranker(args, &log, train, now, &settings, extras)?,
     };
     let seconds = stages.end("ranker");
     let mut metrics = BTreeMap::new();
@@ -184,6 +226,7 @@ fn fit_ranker(
     train: &[Event],
     now: i64,
     settings: &Settings,
+    extras: Extras<'_>,
 ) -> Result<Option<RankerFit>, RecommenderTrainError> {
     if args.goal() != Goal::Live {
         return Ok(None);
@@ -195,7 +238,7 @@ fn fit_ranker(
         .map(|path| Availability::load(path, &args.columns.columns(), &mut items))
         .transpose()?;
     let fit_base =
-        |events: &[Event], until: i64| base::fit_ease(args, log, events, until, settings);
+        |events: &[Event], until: i64| base::fit_ease(args, log, events, until, settings, extras);
     let input = RankerInput {
         events: train,
         users: log.users.len(),
@@ -204,9 +247,10 @@ fn fit_ranker(
         until: now,
         availability: availability.as_ref(),
         fit_base: &fit_base,
+        without: &args.ranker.ranker_without,
         seed: args.seed,
     };
-    RankerParams::default().fit(&input)
+    args.ranker.params().fit(&input)
 }
 
 /// Settings from options, held-out events and what usually does well, in this order.
@@ -265,7 +309,8 @@ fn choose(
 }
 
 fn data_entries(args: &RecommenderArgs) -> Result<Vec<DataEntry>, RecommenderTrainError> {
-    let files = std::iter::once(&args.events).chain(&args.availability);
+    let files = std::iter::once(&args.events);
+    let files = files.chain(&args.availability).chain(&args.items);
     files
         .map(|path| {
             let name = path.file_name().unwrap_or_default();

@@ -7,10 +7,11 @@
 
 use std::path::Path;
 
-use novastream_datasets::events::EventLog;
-use novastream_models::recommender::{Factors, RecommenderBundle};
+use novastream_datasets::events::{Event, EventLog};
+use novastream_models::recommender::{Factors, Ranker, RecommenderBundle};
 
 use super::RecommenderTrainError;
+use super::ranker::item_vectors;
 use super::search::Settings;
 
 /// File of a bundle that keeps the settings for the next update.
@@ -40,6 +41,15 @@ impl Previous {
         let mut settings: Settings = serde_json::from_slice(&text)?;
         settings.factors.passes = settings.factors.passes.min(PASSES);
         Ok(Self { bundle, settings })
+    }
+
+    /// The earlier ranker. Its trees stay; the item vectors that users are compared by are today's,
+    /// so that new items have a place and numbers that moved do no harm.
+    pub fn ranker(&self, events: &[Event], log: &EventLog, seed: u64) -> Option<Ranker> {
+        let mut ranker = self.bundle.ranker.clone()?;
+        let (users, items) = (log.users.len(), log.items.len());
+        ranker.item_vectors = item_vectors(events, users, items, ranker.dims, seed);
+        Some(ranker)
     }
 
     /// The earlier item vectors in today's numbering, zeros for items that are new; `None`

@@ -8,7 +8,7 @@
 //! (G. Ke et al., NeurIPS 2017).
 
 use novastream_features::interactions::Rows;
-use novastream_models::recommender::Trees;
+use novastream_models::recommender::{TreeNode, Trees};
 use rand::rngs::SmallRng;
 use rand::seq::index;
 use rand::{Rng, SeedableRng};
@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::super::FitError;
 use super::bins::{self, Column};
-use super::grow::{Slope, grow};
+use super::grow::{Grown, Slope, grow};
 use super::lists::{Lists, chances};
 
 /// Unchecked settings of the trees.
@@ -44,6 +44,8 @@ pub struct BoostParams {
     pub held_out: f64,
     /// Trees without a better held-out loss after which growing stops.
     pub patience: usize,
+    /// Forests grown on draws and held-out users of their own; scores are averaged. At least 1.
+    pub forests: usize,
 }
 
 impl Default for BoostParams {
@@ -60,6 +62,7 @@ impl Default for BoostParams {
             list_share: 0.8,
             held_out: 0.1,
             patience: 20,
+            forests: 1,
         }
     }
 }
@@ -82,9 +85,9 @@ impl BoostParams {
                 "trees: list share must be above 0 and at most 1, held-out share within 0..1",
             ));
         }
-        if self.trees == 0 || self.leaves < 2 || self.depth == 0 {
+        if self.trees == 0 || self.leaves < 2 || self.depth == 0 || self.forests == 0 {
             return Err(FitError::Params(
-                "trees: at least one tree, two leaves and one split",
+                "trees: at least one tree and forest, two leaves and one split",
             ));
         }
         let finite = self.l2.is_finite() && self.leaf_curvature.is_finite();
@@ -98,20 +101,54 @@ impl BoostParams {
 }
 
 impl ValidBoostParams {
-    /// Grows trees on the lists; also answers the mean held-out loss at the best number of trees.
-    pub fn fit(&self, lists: &Lists, seed: u64) -> (Trees, Option<f32>) {
-        let params = &self.0;
+    /// Grows trees on the lists, over the features that may be used; also answers the mean
+    /// held-out loss at the best number of trees, averaged over the forests.
+    pub fn fit(&self, lists: &Lists, usable: &[bool], seed: u64) -> (Trees, Option<f32>) {
         let columns = bins::columns(lists, Rows::WIDTH);
+        let features: Vec<usize> = (0..Rows::WIDTH)
+            .filter(|feature| usable[*feature] && !columns[*feature].edges.is_empty())
+            .collect();
+        let forests: Vec<(Vec<Grown>, Option<f32>)> = (0..self.0.forests as u64)
+            .map(|forest| {
+                let seed = seed.wrapping_add(forest.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                self.forest(lists, &columns, &features, seed)
+            })
+            .collect();
+        let count = forests.len() as f32;
+        let losses: Option<f32> = forests.iter().map(|(_, loss)| *loss).sum();
+        // Trees of the forests alternate, so that the first of them say as much as they can.
+        let longest = forests.iter().map(|(grown, _)| grown.len()).max();
+        let mut trees = Trees::new(Rows::WIDTH);
+        for place in 0..longest.unwrap_or(0) {
+            for grown in forests.iter().filter_map(|(grown, _)| grown.get(place)) {
+                let share = |node: &TreeNode| TreeNode {
+                    value: node.value / count,
+                    ..*node
+                };
+                let nodes: Vec<TreeNode> = grown.nodes.iter().map(share).collect();
+                // Growing checked that the nodes make a tree.
+                let _ = trees.push(&nodes);
+            }
+        }
+        (trees, losses.map(|sum| sum / count))
+    }
+
+    /// One forest, cut where its held-out loss is least.
+    fn forest(
+        &self,
+        lists: &Lists,
+        columns: &[Column],
+        usable: &[usize],
+        seed: u64,
+    ) -> (Vec<Grown>, Option<f32>) {
+        let params = &self.0;
         let mut rng = SmallRng::seed_from_u64(seed);
         let (train, held) = self.divide(lists, seed);
         let mut scores = vec![0.0_f32; lists.rows()];
         let mut slopes = vec![Slope::default(); lists.rows()];
-        let mut trees = Trees::new(Rows::WIDTH);
+        let mut trees: Vec<Grown> = Vec::new();
         let mut best = (f32::INFINITY, 0);
-        let all: Vec<usize> = (0..Rows::WIDTH)
-            .filter(|feature| !columns[*feature].edges.is_empty())
-            .collect();
-        let wanted = ((all.len() as f64 * params.feature_share).ceil() as usize).min(all.len());
+        let wanted = (usable.len() as f64 * params.feature_share).ceil() as usize;
         for number in 0..params.trees {
             let bag: Vec<usize> = train
                 .iter()
@@ -119,18 +156,20 @@ impl ValidBoostParams {
                 .filter(|_| rng.random_bool(params.list_share))
                 .collect();
             let rows = slope_lists(lists, &bag, &scores, &mut slopes);
-            let mut features: Vec<usize> = index::sample(&mut rng, all.len(), wanted)
-                .into_iter()
-                .map(|at| all[at])
-                .collect();
+            let mut features: Vec<usize> =
+                index::sample(&mut rng, usable.len(), wanted.min(usable.len()))
+                    .into_iter()
+                    .map(|at| usable[at])
+                    .collect();
             features.sort_unstable();
-            let grown = grow(&columns, &features, &slopes, rows, params);
-            if grown.nodes.len() < 2 || trees.push(&grown.nodes).is_none() {
+            let grown = grow(columns, &features, &slopes, rows, params);
+            let sound = grown.nodes.iter().all(|node| node.value.is_finite());
+            if grown.nodes.len() < 2 || !sound {
                 break;
             }
-            add(&grown, &columns, &mut scores);
-            let loss = mean_loss(lists, &held, &scores);
-            if let Some(loss) = loss {
+            add(&grown, columns, &mut scores);
+            trees.push(grown);
+            if let Some(loss) = mean_loss(lists, &held, &scores) {
                 if loss < best.0 {
                     best = (loss, number + 1);
                 }
@@ -158,23 +197,8 @@ impl ValidBoostParams {
 
 /// Gradients and curvatures of the lists' rows; answers the rows, ascending.
 fn slope_lists(lists: &Lists, bag: &[usize], scores: &[f32], slopes: &mut [Slope]) -> Vec<u32> {
-    let parts: Vec<Vec<f32>> = bag
-        .par_iter()
-        .map(|list| {
-            let range = lists.range(*list);
-            let mut chance = vec![0.0; range.len()];
-            let chosen = lists.chosen[*list] - range.start;
-            chances(
-                &scores[range.clone()],
-                &lists.weights[range],
-                chosen,
-                &mut chance,
-            );
-            chance
-        })
-        .collect();
     let mut rows = Vec::new();
-    for (list, part) in bag.iter().zip(parts) {
+    for (list, (part, _)) in bag.iter().zip(list_chances(lists, bag, scores)) {
         for (row, chance) in lists.range(*list).zip(part) {
             let chosen = f32::from(u8::from(row == lists.chosen[*list]));
             slopes[row] = Slope {
@@ -187,8 +211,23 @@ fn slope_lists(lists: &Lists, bag: &[usize], scores: &[f32], slopes: &mut [Slope
     rows
 }
 
+/// Chances of the rows of each list, and the list's loss.
+fn list_chances(lists: &Lists, which: &[usize], scores: &[f32]) -> Vec<(Vec<f32>, f32)> {
+    which
+        .par_iter()
+        .map(|list| {
+            let range = lists.range(*list);
+            let mut chance = vec![0.0; range.len()];
+            let chosen = lists.chosen[*list] - range.start;
+            let weights = &lists.weights[range.clone()];
+            let loss = chances(&scores[range], weights, chosen, &mut chance);
+            (chance, loss)
+        })
+        .collect()
+}
+
 /// Adds the tree to the score of every row.
-fn add(grown: &super::grow::Grown, columns: &[Column], scores: &mut [f32]) {
+fn add(grown: &Grown, columns: &[Column], scores: &mut [f32]) {
     const CHUNK: usize = 8192;
     scores
         .par_chunks_mut(CHUNK)
@@ -204,20 +243,7 @@ fn mean_loss(lists: &Lists, held: &[usize], scores: &[f32]) -> Option<f32> {
     if held.is_empty() {
         return None;
     }
-    let losses: Vec<f32> = held
-        .par_iter()
-        .map(|list| {
-            let range = lists.range(*list);
-            let mut chance = vec![0.0; range.len()];
-            let chosen = lists.chosen[*list] - range.start;
-            chances(
-                &scores[range.clone()],
-                &lists.weights[range],
-                chosen,
-                &mut chance,
-            )
-        })
-        .collect();
-    let sum: f64 = losses.iter().map(|loss| f64::from(*loss)).sum();
+    let losses = list_chances(lists, held, scores);
+    let sum: f64 = losses.iter().map(|(_, loss)| f64::from(*loss)).sum();
     Some((sum / losses.len() as f64) as f32)
 }

@@ -48,8 +48,8 @@ const MOST_LISTS: usize = 6_000;
 const RATE: f32 = 0.05;
 
 impl ValidLogitParams {
-    /// Learns one weight per feature.
-    pub fn fit(&self, lists: &Lists) -> Logit {
+    /// Learns one weight for each feature that may be used; the others keep 0.
+    pub fn fit(&self, lists: &Lists, usable: &[bool]) -> Logit {
         let mut columns: Vec<LogitColumn> = (0..Rows::WIDTH)
             .map(|feature| scale(lists.column(feature)))
             .collect();
@@ -63,7 +63,8 @@ impl ValidLogitParams {
                 1.0 - 0.9_f32.powi(pass as i32),
                 1.0 - 0.99_f32.powi(pass as i32),
             );
-            for (feature, column) in columns.iter_mut().enumerate() {
+            let columns = columns.iter_mut().enumerate();
+            for (feature, column) in columns.filter(|(feature, _)| usable[*feature]) {
                 let slope =
                     gradient[feature] / chosen.len().max(1) as f32 + self.0.l2 * column.weight;
                 speed[feature] = 0.9 * speed[feature] + 0.1 * slope;

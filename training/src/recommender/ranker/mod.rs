@@ -14,7 +14,7 @@ mod sample;
 mod vectors;
 
 use novastream_datasets::events::{Availability, Clock, Event};
-use novastream_features::interactions::{FeatureNames, HourClock};
+use novastream_features::interactions::{FEATURES, FeatureNames, HourClock};
 use novastream_models::recommender::{BaseModels, Ranker, Trees};
 use rayon::prelude::*;
 
@@ -45,6 +45,8 @@ pub struct RankerInput<'a> {
     pub availability: Option<&'a Availability>,
     /// How base models are fitted.
     pub fit_base: &'a FitBase<'a>,
+    /// Beginnings of the names of features that are left out, to see what they are worth.
+    pub without: &'a [String],
     /// Seed of everything random.
     pub seed: u64,
 }
@@ -117,9 +119,11 @@ impl RankerParams {
         if lists.len() < self.min_lists / 10 {
             return Ok(None);
         }
-        let logit = logit.fit(&lists);
+        let usable =
+            FEATURES.map(|name| !input.without.iter().any(|start| name.starts_with(start)));
+        let logit = logit.fit(&lists, &usable);
         let (trees, held_out_loss) = if lists.len() >= self.min_lists {
-            boost.fit(&lists, input.seed)
+            boost.fit(&lists, &usable, input.seed)
         } else {
             (Trees::default(), None)
         };

@@ -1,10 +1,12 @@
 //! From a stretch of the past to lists.
 
+use std::collections::HashMap;
+
 use novastream_datasets::events::{Availability, Event};
 use novastream_features::interactions::{
-    History, HistoryLimits, HourClock, Interaction, ItemVectors, Rows,
+    BaseScores, History, HistoryLimits, HourClock, Interaction, ItemVectors, Rows,
 };
-use novastream_models::recommender::Ranker;
+use novastream_models::recommender::{BaseModels, Ranker, RankerScore};
 use rand::rngs::SmallRng;
 use rand::seq::index;
 use rand::{Rng, SeedableRng};
@@ -95,7 +97,6 @@ impl SampleParams {
     ) -> Result<Lists, FitError> {
         let past = &input.events[..stretch.from];
         let models = (input.fit_base)(past, stretch.start)?;
-        let base = Ranker::base(&models);
         let vectors = item_vectors(past, input.users, input.items, dims, input.seed);
         let vectors = ItemVectors::new(dims, vectors).unwrap_or_default();
         let mut history = History::new(clock, HistoryLimits::default(), vectors);
@@ -111,17 +112,13 @@ impl SampleParams {
         let mut rng = SmallRng::seed_from_u64(input.seed ^ stretch.start as u64);
         let thin = self.most_lists as f64 / asked.len().max(1) as f64;
         let (mut lists, mut rows) = (Lists::default(), Rows::default());
-        let mut score = |history: &[(u32, f32)], candidates: &[u32], out: &mut [f32]| {
-            if let Some(base) = base {
-                base.score(history, candidates, out);
-            }
-        };
+        let mut scores = Bases(&models);
         for event in asked {
             history.advance(event.time);
             if thin >= 1.0 || rng.random_bool(thin) {
                 let live = candidates(event, input.availability, &by_rule);
                 if let Some((live, target)) = live {
-                    history.features(event.user, event.time, live, &mut score, &mut rows);
+                    history.features(event.user, event.time, live, &mut scores, &mut rows);
                     self.keep(&rows, target, event.user, &mut rng, &mut lists);
                 }
             }
@@ -158,6 +155,36 @@ impl SampleParams {
             lists.push_row(all[others[at]], weight);
         }
         lists.end_list(user, chosen);
+    }
+}
+
+/// The base models of a stretch as the features ask for them.
+struct Bases<'a>(&'a BaseModels);
+
+impl BaseScores for Bases<'_> {
+    fn long(&mut self, history: &[(u32, f32)], candidates: &[u32], out: &mut [f32]) {
+        Ranker::score_column(
+            self.0,
+            RankerScore::Long(history),
+            &HashMap::new(),
+            candidates,
+            out,
+        );
+    }
+
+    fn content(&mut self, history: &[(u32, f32)], candidates: &[u32], out: &mut [f32]) {
+        let column = RankerScore::Content(history);
+        Ranker::score_column(self.0, column, &HashMap::new(), candidates, out);
+    }
+
+    fn segment(&mut self, history: &[(u32, f32)], candidates: &[u32], out: &mut [f32]) {
+        let column = RankerScore::Segment(history);
+        Ranker::score_column(self.0, column, &HashMap::new(), candidates, out);
+    }
+
+    fn sequence(&mut self, latest: &[u32], candidates: &[u32], out: &mut [f32]) {
+        let column = RankerScore::Sequence(latest);
+        Ranker::score_column(self.0, column, &HashMap::new(), candidates, out);
     }
 }
 

@@ -52,6 +52,7 @@ fn fit(events: &[Event], clock: Clock, params: &RankerParams) -> Option<RankerFi
         until: 1_500,
         availability: None,
         fit_base: &fit_base,
+        without: &[],
         seed: 3,
     };
     params.fit(&input).unwrap()
@@ -136,5 +137,5 @@ fn recommender_chances_count_rows_as_often_as_they_stand_for() {
     let loss = chances(&[0.0, 0.0, 0.0], &[1.0, 1.0, 2.0], 0, &mut out);
     assert_eq!(out, [0.25, 0.25, 0.5]);
     assert!((loss - 4.0_f32.ln()).abs() < 1e-6);
-    assert_eq!(Rows::WIDTH, out.len() + 52);
+    assert_eq!(Rows::WIDTH, out.len() + 55);
 }
