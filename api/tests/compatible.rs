@@ -118,7 +118,9 @@ async fn pictures_come_as_data_or_by_permitted_urls() {
         );
         assert_eq!(answer["error"]["param"], "input", "{answer}");
     }
-    let strict = service(settings()).await;
+    let mut closed = settings();
+    closed.watch.allow_private_hosts = false;
+    let strict = service(closed).await;
     let (status, answer) = post(
         &strict,
         "/v1/moderations",

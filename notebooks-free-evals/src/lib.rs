@@ -7,6 +7,7 @@ pub mod audio;
 pub mod chat;
 pub mod cpu;
 pub mod error;
+pub mod evasion;
 pub mod files;
 pub mod folder_report;
 pub mod frames;

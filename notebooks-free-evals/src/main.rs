@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use novastream_evals::error::EvalError;
 use novastream_evals::moderated::FolderOptions;
-use novastream_evals::{audio, chat, frames, load, recommender, report, verdicts};
+use novastream_evals::{audio, chat, evasion, frames, load, recommender, report, verdicts};
 
 /// Evaluations and load tests; each prints a report on stdout.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ enum Command {
     Chat(chat::ChatOptions),
     /// Figures of the whole text path, as the service runs it, on labelled messages
     Verdicts(verdicts::VerdictOptions),
+    /// What is still seen of disguised words, and who is flagged for writing that way
+    Evasion(evasion::EvasionOptions),
     /// Scores and false positives of pictures in labelled folders
     Frames(FolderOptions),
     /// Scores and false alarms of sound in labelled folders
@@ -51,6 +53,7 @@ fn run(command: Command) -> Result<(), EvalError> {
     match command {
         Command::Chat(options) => report::print(&chat::run(&options)?, options.json),
         Command::Verdicts(options) => report::print(&verdicts::run(&options)?, options.json),
+        Command::Evasion(options) => report::print(&evasion::run(&options)?, options.json),
         Command::Frames(options) => report::print(&frames::run(&options)?, options.json),
         Command::Audio(options) => report::print(&audio::run(&options)?, options.json),
         Command::Recommender(options) => report::print(&recommender::run(&options)?, options.json),

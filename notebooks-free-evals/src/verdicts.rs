@@ -144,8 +144,11 @@ pub fn run(options: &VerdictOptions) -> Result<VerdictReport, EvalError> {
     })
 }
 
-/// The newest linear chat model of the zoo, by its id.
-fn fast_model() -> Result<(String, LinearChatModel), EvalError> {
+/// The newest linear chat model of the zoo, with its id.
+///
+/// # Errors
+/// The zoo has none.
+pub fn fast_model() -> Result<(String, LinearChatModel), EvalError> {
     let missing = |hint: String| EvalError::Model {
         wanted: "a linear chat model".to_owned(),
         hint,

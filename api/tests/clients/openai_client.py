@@ -1,4 +1,4 @@
-"""The real `openai` package against the service at argv[1]; argv[2] is a PNG file."""
+"""The real `openai` package against the service at argv[1]; argv[2] is a JPEG file."""
 
 import base64
 import sys
@@ -28,12 +28,12 @@ several = client.moderations.create(model="omni-moderation-latest", input=["hell
 assert [r.flagged for r in several.results] == [False, False], several
 
 with open(picture, "rb") as file:
-    url = "data:image/png;base64," + base64.b64encode(file.read()).decode()
+    url = "data:image/jpeg;base64," + base64.b64encode(file.read()).decode()
 parts = [{"type": "text", "text": "hello everyone"},
          {"type": "image_url", "image_url": {"url": url}}]
 both = client.moderations.create(input=parts)
 assert len(both.results) == 1, both
-assert both.results[0].category_applied_input_types.hate[0] == "text", both
+assert "text" in both.results[0].category_applied_input_types.hate, both
 seen = set(sum(both.results[0].category_applied_input_types.model_dump().values(), []))
 print("input types:", sorted(seen))
 

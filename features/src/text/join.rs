@@ -11,6 +11,8 @@ const MAX_SEPARATOR: usize = 3;
 const MAX_TAIL: usize = 6;
 /// Letters that chat uses as whole words; three or more of them in a row are still words.
 const TEXTING: &str = "aiuryknbc";
+/// Fewest letters that rare separators may stand between.
+const RARE_LETTERS: usize = 4;
 /// Keys named together in games and on keyboards.
 const KEYS: &[&str] = &[
     "wasd", "zqsd", "qwer", "qwert", "qwerty", "asdf", "zxcv", "esdf",
@@ -50,7 +52,15 @@ fn is_unit(ch: char) -> bool {
 }
 
 fn is_separator(ch: char) -> bool {
-    ch.is_whitespace() || matches!(ch, '.' | '-' | '_' | '*' | '~' | '^' | '`' | '|' | '\\')
+    ch.is_whitespace()
+        || matches!(ch, '.' | '-' | '_' | '*' | '~' | '^' | '`' | '|' | '\\')
+        || is_rare_separator(ch)
+}
+
+/// Signs that join short things of their own (`k/d/a`, `a+b`, `x,y,z`): they separate letters of a
+/// word only from [`RARE_LETTERS`] letters on.
+fn is_rare_separator(ch: char) -> bool {
+    matches!(ch, '/' | '+' | ',' | '=' | ':' | '\'' | ';' | '#')
 }
 
 /// A row of short chunks with the same separator between each two.
@@ -59,6 +69,8 @@ struct Spelled {
     chunks: Vec<(usize, usize)>,
     /// Whether the separator has white space in it.
     spaced: bool,
+    /// Whether the separator has a rare sign in it.
+    rare: bool,
 }
 
 impl Spelled {
@@ -106,7 +118,12 @@ impl Spelled {
             }
             break;
         }
-        (chunks.len() >= 3).then_some(Self { chunks, spaced })
+        let rare = separator.iter().any(|ch| is_rare_separator(*ch));
+        (chunks.len() >= 3).then_some(Self {
+            chunks,
+            spaced,
+            rare,
+        })
     }
 
     fn end(&self) -> usize {
@@ -127,6 +144,9 @@ impl Spelled {
             return false;
         }
         let only_singles = self.chunks.len() == units.len();
+        if self.rare && (!only_singles || digits > 0 || letters < RARE_LETTERS) {
+            return false;
+        }
         if (!only_singles && letters < 4) || is_sequence(&units) {
             return false;
         }

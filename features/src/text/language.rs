@@ -10,9 +10,9 @@ use std::sync::LazyLock;
 use whatlang::{Detector, Lang};
 
 /// Fewest Latin letters from which another language than English is considered.
-const FEWEST_LETTERS: usize = 18;
+const FEWEST_LETTERS: usize = 24;
 /// Fewest words from which another language than English is considered among Latin letters.
-const FEWEST_WORDS: usize = 4;
+const FEWEST_WORDS: usize = 5;
 /// Confidence from which the trigram model is believed against English.
 const SURE: f64 = 0.9;
 /// One common English word in this many makes a text English.
@@ -141,7 +141,11 @@ fn latin(text: &str, letters: usize) -> Language {
         return Language::English;
     }
     let text = spoken.join(" ");
-    match LATIN.detect(&text) {
+    let Some(best) = LATIN.detect(&text).filter(|info| info.lang() != Lang::Eng) else {
+        return Language::English;
+    };
+    // Spanish is hardly surer than Portuguese; what counts is how much surer than English.
+    match Detector::with_allowlist(vec![Lang::Eng, best.lang()]).detect(&text) {
         Some(info) if info.lang() != Lang::Eng && info.confidence() >= SURE => {
             Language::Other(code(info.lang()))
         }
@@ -317,6 +321,7 @@ fn code(lang: Lang) -> &'static str {
 /// here; sorted.
 const COMMON: &[&str] = &[
     "about",
+    "afk",
     "after",
     "again",
     "already",
@@ -340,11 +345,14 @@ const COMMON: &[&str] = &[
     "best",
     "better",
     "both",
+    "bro",
+    "buff",
     "but",
     "buy",
     "call",
     "can't",
     "cannot",
+    "chat",
     "come",
     "could",
     "course",
@@ -360,23 +368,30 @@ const COMMON: &[&str] = &[
     "down",
     "dude",
     "each",
+    "end",
     "enough",
     "even",
     "ever",
     "every",
     "everyone",
     "everything",
+    "ez",
     "feel",
     "few",
     "find",
+    "finish",
     "first",
     "for",
     "found",
     "free",
     "from",
+    "game",
+    "games",
     "get",
     "gets",
     "getting",
+    "gg",
+    "ggwp",
     "give",
     "goes",
     "going",
@@ -385,6 +400,7 @@ const COMMON: &[&str] = &[
     "great",
     "guy",
     "guys",
+    "haha",
     "happy",
     "hasn't",
     "hate",
@@ -419,31 +435,40 @@ const COMMON: &[&str] = &[
     "like",
     "literally",
     "little",
+    "lmao",
+    "lol",
     "look",
     "looking",
     "lost",
     "lot",
     "love",
+    "lvl",
     "make",
     "makes",
     "many",
     "maybe",
     "mean",
+    "mid",
     "might",
     "mind",
+    "mods",
     "more",
     "much",
     "need",
+    "nerf",
     "never",
     "new",
     "next",
     "nice",
     "night",
+    "noob",
+    "noobs",
     "nothing",
     "now",
     "of",
     "oh",
     "okay",
+    "omg",
     "only",
     "other",
     "our",
@@ -456,8 +481,12 @@ const COMMON: &[&str] = &[
     "players",
     "playing",
     "please",
+    "pls",
+    "plz",
     "really",
+    "report",
     "right",
+    "rofl",
     "said",
     "say",
     "says",
@@ -466,6 +495,7 @@ const COMMON: &[&str] = &[
     "show",
     "shut",
     "since",
+    "solo",
     "some",
     "someone",
     "something",
@@ -479,6 +509,7 @@ const COMMON: &[&str] = &[
     "such",
     "take",
     "talk",
+    "tank",
     "team",
     "tell",
     "than",
@@ -507,6 +538,7 @@ const COMMON: &[&str] = &[
     "today",
     "told",
     "took",
+    "trash",
     "tried",
     "try",
     "trying",
@@ -546,7 +578,9 @@ const COMMON: &[&str] = &[
     "worst",
     "would",
     "wouldn't",
+    "wp",
     "wrong",
+    "wtf",
     "yeah",
     "year",
     "years",

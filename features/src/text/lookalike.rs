@@ -92,6 +92,8 @@ pub(super) fn warm_up() {
 pub(super) fn ascii_lookalike(ch: char) -> u8 {
     match ch as u32 {
         code @ 0..TABLE_END => TABLE[code as usize],
+        // Flags and emoji are no letters, and chat is full of them.
+        0x1F1E6..=0x1FAFF => 0,
         // Hangul syllables and the bulk of the ideographs: the few used as letters are listed.
         0x3400..=0x9FFF | 0xAC00..=0xD7A3 => listed(BORROWED, ch).map_or(0, |letter| letter | WEAK),
         _ => look_up(ch),

@@ -17,7 +17,7 @@ use crate::category::Category;
 /// Log-odds taken off a score without support: 0.92 becomes 0.49.
 const DAMPING: f32 = 2.5;
 /// Words up to which a text without illicit words is taken for chat.
-const CHAT_WORDS: usize = 8;
+const CHAT_WORDS: usize = 5;
 /// Weaker words of the field that together are as good as a strong one.
 const WEAK_NEEDED: usize = 2;
 

@@ -246,9 +246,9 @@ mod tests {
             ("get it at 1000-rewards.xyz now", "phishing-domain"),
             ("https://www.1nitro.club/gift?x=1", "phishing-domain"),
             ("https://steamcomrnunity.com/trade", "look-alike-domain"),
-            ("steamcommunitq.com", "look-alike-domain"),
+            ("coinbasse.com", "look-alike-domain"),
             ("http://dіscord.com/nitro", "look-alike-domain"),
-            ("dlscord.com", "look-alike-domain"),
+            ("metamaskk.io", "look-alike-domain"),
             ("paypal-verify-account.com", "borrowed-name"),
             ("discord-nitro-free.ru.com", "borrowed-name"),
         ] {
