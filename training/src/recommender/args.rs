@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::FromArgMatches;
 use novastream_datasets::events::{Clock, EventColumns, parse_time};
 use serde::Serialize;
 
@@ -106,15 +107,43 @@ pub struct RecommenderArgs {
 }
 
 /// `novastream-train recommender`: a run, or the schedule of runs.
-#[derive(Clone, Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub struct RecommenderCommand {
-    /// Another thing to do than a run
-    #[command(subcommand)]
-    pub command: Option<RecommenderSubcommand>,
-    /// A run
-    #[command(flatten)]
-    pub run: Option<RecommenderArgs>,
+#[derive(Clone, Debug)]
+pub enum RecommenderCommand {
+    /// One run.
+    Run(Box<RecommenderArgs>),
+    /// Another thing to do.
+    Other(RecommenderSubcommand),
+}
+
+// By hand: what a run needs is not needed beside a subcommand, which deriving can't say.
+impl clap::Args for RecommenderCommand {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let command = <RecommenderArgs as clap::Args>::augment_args(command);
+        <RecommenderSubcommand as clap::Subcommand>::augment_subcommands(command)
+            .subcommand_required(false)
+            .arg_required_else_help(false)
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for RecommenderCommand {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        if matches.subcommand_name().is_some() {
+            RecommenderSubcommand::from_arg_matches(matches).map(Self::Other)
+        } else {
+            RecommenderArgs::from_arg_matches(matches).map(|args| Self::Run(Box::new(args)))
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// What else there is to do.
