@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use novastream_inference::backend::{NamedTensor, OnnxRuntime, Session, Tensor, TensorData};
 use novastream_models::catalog::catalog_entry;
 use novastream_models::encoder::pack::{Description, Quantized};
-use novastream_models::encoder::{ChatEncoder, ChatHead, EncoderConfig, Packed};
+use novastream_models::encoder::{ChatEncoder, ChatHead, EncoderConfig, Packed, Route};
 use novastream_models::store::ArtifactStore;
 
 const CONFIG: EncoderConfig = EncoderConfig {
@@ -106,7 +106,10 @@ fn encoder() -> ChatEncoder {
             config: CONFIG,
             own_tokens: 12,
             context_tokens: 8,
-            unsure: [0.1, 0.9],
+            route: Route {
+                short: [0.1, 0.9],
+                long: [0.0, 1.0],
+            },
             heads: vec![head("toxicity"), head("hate")],
         },
         matrices,

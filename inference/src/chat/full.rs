@@ -2,7 +2,9 @@
 
 use novastream_features::text::{EncoderText, Normalized, WordPiece};
 use novastream_models::encoder::pack::Description;
-use novastream_models::encoder::{BLEND_INPUTS, ChatEncoder, Packed, TextClassifier, blend_inputs};
+use novastream_models::encoder::{
+    BLEND_INPUTS, ChatEncoder, Packed, Route, TextClassifier, blend_inputs,
+};
 
 use super::Scores;
 use crate::backend::{BackendError, NamedTensor, Session, Tensor, TensorData, take_f32};
@@ -44,6 +46,7 @@ pub(crate) struct FullChat {
     tokenizer: WordPiece,
     text: EncoderText,
     heads: Vec<Head>,
+    route: Vec<Category>,
     outputs: usize,
     description: Description,
     id: String,
@@ -85,6 +88,10 @@ impl FullChat {
                 context: description.context_tokens,
             },
             heads,
+            route: super::categories(Route::HEADS.into_iter(), &id)
+                .into_iter()
+                .flatten()
+                .collect(),
             outputs: description.heads.len(),
             description,
             id,
@@ -99,8 +106,9 @@ impl FullChat {
         &self.description
     }
 
-    pub(crate) fn categories(&self) -> impl Iterator<Item = Category> {
-        self.heads.iter().map(|head| head.category)
+    /// Whether a category's score decides which messages come here.
+    pub(crate) fn routes_by(&self, category: Category) -> bool {
+        self.route.contains(&category)
     }
 
     /// Runs the encoder once, on a batch of unequal lengths.

@@ -68,11 +68,6 @@ impl ChatModel {
         }
     }
 
-    /// Whether the encoder is there.
-    pub(crate) fn has_full(&self) -> bool {
-        self.full.is_some()
-    }
-
     /// What a message is scored for: the fast tier's heads. An encoder's further heads would be
     /// there for some messages only.
     pub(crate) fn categories(&self) -> BTreeSet<Category> {
@@ -98,13 +93,13 @@ impl ChatModel {
         let Some(full) = self.full.as_ref().filter(|_| tier != ChatTier::Fast) else {
             return Ok(out);
         };
-        let [low, high] = full.description().unsure;
-        let unsure = |scores: &Scores| {
-            let top = scores.iter().map(|(_, score)| *score).fold(0.0, f32::max);
-            (low..high).contains(&top)
+        let unsure = |at: usize| {
+            let decide = out[at].scores.iter().filter(|(c, _)| full.routes_by(*c));
+            let top = decide.map(|(_, score)| *score).fold(0.0, f32::max);
+            full.description().route.goes_on(inputs[at].raw.len(), top)
         };
         let chosen: Vec<usize> = (0..inputs.len())
-            .filter(|at| tier == ChatTier::Full || unsure(&out[*at].scores))
+            .filter(|at| tier == ChatTier::Full || unsure(*at))
             .collect();
         let full_inputs: Vec<FullInput<'_>> = chosen
             .iter()

@@ -164,7 +164,12 @@ impl TextJudge {
                 normalized: &normalized,
                 previous,
             };
-            let scored = model.score(&[input], ChatTier::Cascade)?;
+            // The encoder reads English only.
+            let tier = match language {
+                Language::English => ChatTier::Cascade,
+                _ => ChatTier::Fast,
+            };
+            let scored = model.score(&[input], tier)?;
             let scored = scored.into_iter().next().unwrap_or_default();
             let id = model.id(&scored);
             for (category, score) in scored.scores.iter().copied() {

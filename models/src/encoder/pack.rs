@@ -35,6 +35,43 @@ pub struct ChatHead {
     pub blend: [f32; BLEND_INPUTS],
 }
 
+/// Which messages go on to the encoder: those whose highest score, by the fast tier, over
+/// [`Route::HEADS`] lies in a band. Ordinary chat lines have a narrow one; longer messages, which
+/// are rare in chat and where n-grams are weakest, a wide one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// Band of messages of at most [`Route::SHORT`] bytes: from, and up to but not including.
+    pub short: [f32; 2],
+    /// Band of longer messages.
+    pub long: [f32; 2],
+}
+
+impl Route {
+    /// Bytes of the longest ordinary chat line.
+    pub const SHORT: usize = 64;
+    /// The heads that decide: those whose meaning n-grams miss. Spam, links and personal data are
+    /// a matter of form.
+    pub const HEADS: [&str; 7] = [
+        "toxicity",
+        "hate",
+        "harassment",
+        "harassment/threatening",
+        "self-harm",
+        "sexual",
+        "violence",
+    ];
+
+    /// Whether a message of `bytes` bytes with the highest score `top` goes on.
+    pub fn goes_on(&self, bytes: usize, top: f32) -> bool {
+        let [from, to] = if bytes <= Self::SHORT {
+            self.short
+        } else {
+            self.long
+        };
+        (from..to).contains(&top)
+    }
+}
+
 /// What the file says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
@@ -44,8 +81,8 @@ pub struct Description {
     pub own_tokens: usize,
     /// Tokens of the messages before it that are read.
     pub context_tokens: usize,
-    /// A message goes on to the encoder where the fast tier's highest score lies in here.
-    pub unsure: [f32; 2],
+    /// Which messages go on to the encoder.
+    pub route: Route,
     /// One output each, in order.
     pub heads: Vec<ChatHead>,
 }

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use novastream_datasets::chat::head_index;
 use novastream_models::card::{CARD_FILE, model_card};
 use novastream_models::encoder::pack::{Description, VOCABULARY_FILE, WEIGHTS_FILE};
-use novastream_models::encoder::{ChatEncoder, EncoderConfig};
+use novastream_models::encoder::{ChatEncoder, EncoderConfig, Route};
 use novastream_models::manifest::{
     Contract, Dim, FileSpec, MANIFEST_FILE, Manifest, Task, TensorSpec,
 };
@@ -31,7 +31,7 @@ pub(super) struct Finished<'a> {
     pub weights: &'a BTreeMap<String, Tensor>,
     pub vocabulary: &'a str,
     pub judged: Vec<Judged>,
-    pub unsure: [f32; 2],
+    pub route: Route,
     pub data: Vec<DataEntry>,
     pub sources: Vec<(String, usize)>,
 }
@@ -52,7 +52,7 @@ pub(super) fn write(
         config: run.config,
         own_tokens: SHAPE.own,
         context_tokens: SHAPE.context,
-        unsure: run.unsure,
+        route: run.route,
         heads,
     };
     let model = ChatEncoder::quantize(description, &places, run.weights)?;

@@ -1,7 +1,7 @@
 //! Held-out rows: how good the encoder is, how it joins the fast tier, where its thresholds lie.
 
 use novastream_datasets::chat::CHAT_HEADS;
-use novastream_models::encoder::{ChatHead, Packed, TextClassifier, blend_inputs};
+use novastream_models::encoder::{ChatHead, Packed, Route, TextClassifier, blend_inputs};
 
 use super::batch::Batcher;
 use super::blend::{self, BlendRow};
@@ -303,7 +303,7 @@ const HIGHS: [f32; 6] = [0.6, 0.8, 0.9, 0.95, 0.98, 1.01];
 pub struct CascadeRow {
     /// Its source.
     pub source: usize,
-    /// The fast tier's highest score over all heads.
+    /// The fast tier's highest score over the heads that decide.
     pub top: f32,
     /// The fast tier's overall score.
     pub fast: f32,
@@ -311,13 +311,33 @@ pub struct CascadeRow {
     pub full: f32,
     /// The overall label.
     pub positive: bool,
-    /// Whether it is ordinary chat: short, and from people rather than a list of examples.
+    /// Whether it is as short as a chat line.
+    pub short: bool,
+    /// Whether it is ordinary chat: from a source of nothing but chat lines.
     pub ordinary: bool,
 }
 
-/// The band of the fast tier's highest score in which a message goes on: of those in which a tenth
-/// of ordinary chat lies, the one with the best mean AUC over sources.
-pub fn unsure_band(rows: &[CascadeRow]) -> [f32; 2] {
+/// What of the AUC may be lost by not sending longer messages on.
+const MAY_LOSE: f64 = 0.001;
+/// Lower ends of the band of longer messages that are tried, highest first.
+const LOWS: [f32; 9] = [0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01];
+
+/// Where messages go on. Short ones: of the bands that hold a tenth of ordinary chat, the one with
+/// the best mean AUC over sources. Longer ones: all above the highest score at which next to
+/// nothing is lost.
+pub fn route(rows: &[CascadeRow]) -> Route {
+    let (short, long): (Vec<CascadeRow>, Vec<CascadeRow>) = rows.iter().partition(|r| r.short);
+    let all = cascade_auc(&long, [0.0, 1.01]);
+    let low = LOWS
+        .into_iter()
+        .find(|low| cascade_auc(&long, [*low, 1.01]) >= all - MAY_LOSE);
+    Route {
+        short: short_band(&short),
+        long: [low.unwrap_or(0.0), 1.01],
+    }
+}
+
+fn short_band(rows: &[CascadeRow]) -> [f32; 2] {
     let mut tops: Vec<f32> = rows.iter().filter(|r| r.ordinary).map(|r| r.top).collect();
     if tops.is_empty() {
         tops = rows.iter().map(|r| r.top).collect();
@@ -375,11 +395,12 @@ mod tests {
                     fast: top,
                     full,
                     positive,
+                    short: true,
                     ordinary: true,
                 }
             })
             .collect();
-        let [low, high] = unsure_band(&rows);
+        let [low, high] = route(&rows).short;
         let goes_on = rows.iter().filter(|r| (low..high).contains(&r.top)).count();
         assert!(goes_on <= 200, "{goes_on}");
         assert!(cascade_auc(&rows, [low, high]) >= cascade_auc(&rows, [0.0, 0.0]));

@@ -18,11 +18,11 @@ pub mod trainer;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use novastream_datasets::chat::ChatRow;
+use novastream_datasets::chat::{ChatRow, head_index};
 use novastream_datasets::counterfactual;
 use novastream_features::text::{EncoderText, NgramHasher, Normalizer, WordPiece};
 use novastream_models::catalog::catalog_entry;
-use novastream_models::encoder::{EncoderConfig, TextClassifier, blend_inputs, import_bert};
+use novastream_models::encoder::{EncoderConfig, Route, TextClassifier, blend_inputs, import_bert};
 use novastream_models::store::ArtifactStore;
 
 use crate::chat::corpus::{Corpus, in_held_out};
@@ -177,10 +177,10 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
     for head in &heads {
         log.line(&head.describe())?;
     }
-    let unsure = band(&rows, &of_row, &validation, &logits, &fast, &heads);
+    let route = route(&rows, &of_row, &validation, &logits, &fast, &heads);
     log.line(&format!(
-        "the encoder gets messages whose highest fast score lies in {:.4}..{:.4}",
-        unsure[0], unsure[1]
+        "the encoder gets messages whose highest fast score lies in {:?} (short) or {:?} (long)",
+        route.short, route.long
     ))?;
     let mut counts = vec![0; sources.len()];
     for source in &of_row {
@@ -194,50 +194,72 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
             weights: &best,
             vocabulary: &vocabulary,
             judged: heads,
-            unsure,
+            route,
             data,
             sources: sources.into_iter().zip(counts).collect(),
         },
     )
 }
 
-/// Tokens up to which a message counts as ordinary chat.
-const ORDINARY_TOKENS: usize = 20;
-
-/// The cascade's band, from the held-out rows that have an overall label.
-fn band(
+/// The cascade's route, from the held-out rows that have an overall label.
+fn route(
     rows: &[ChatRow],
     of_row: &[usize],
     validation: &[u32],
     encoder: &judge::Logits,
     fast: &[Vec<f32>],
     heads: &[judge::Judged],
-) -> [f32; 2] {
-    let sigmoid = |z: f32| 1.0 / (1.0 + (-z).exp());
+) -> Route {
+    let everything = [0.0, 1.01];
     let Some(overall) = heads.first().and_then(|head| head.shipped.as_ref()) else {
-        return [0.0, 1.01];
+        return Route {
+            short: everything,
+            long: everything,
+        };
+    };
+    let sigmoid = |z: f32| 1.0 / (1.0 + (-z).exp());
+    let deciding: Vec<usize> = Route::HEADS.iter().filter_map(|h| head_index(h)).collect();
+    // Sources of chat lines: those whose messages are nearly all short.
+    let sources = of_row.iter().max().map_or(0, |last| last + 1);
+    let mut lengths = vec![(0_usize, 0_usize); sources];
+    for (row, source) in rows.iter().zip(of_row) {
+        lengths[*source].0 += usize::from(row.text.len() <= Route::SHORT);
+        lengths[*source].1 += 1;
+    }
+    let chat = |source: usize| {
+        let (short, all) = lengths[source];
+        short * 10 >= all * 9 && all >= MIN_CHAT_ROWS
     };
     let known: Vec<judge::CascadeRow> = validation
         .iter()
         .zip(encoder.iter().zip(fast))
         .filter_map(|(pick, ((logits, tokens), fast))| {
             let row = &rows[*pick as usize];
+            let source = of_row[*pick as usize];
             let inputs = blend_inputs(logits[0], fast[0], *tokens);
             let z: f32 = inputs.iter().zip(overall.blend).map(|(x, w)| x * w).sum();
             // A head that the fast tier lacks has the logit 0, which says nothing.
-            let said = fast.iter().filter(|z| **z != 0.0);
+            let said = deciding
+                .iter()
+                .map(|head| fast[*head])
+                .filter(|z| *z != 0.0);
+            let short = row.text.len() <= Route::SHORT;
             Some(judge::CascadeRow {
-                source: of_row[*pick as usize],
-                top: said.copied().map(sigmoid).fold(0.0, f32::max),
+                source,
+                top: said.map(sigmoid).fold(0.0, f32::max),
                 fast: sigmoid(fast[0]),
                 full: sigmoid(z),
                 positive: row.labels[0]?,
-                ordinary: *tokens <= ORDINARY_TOKENS && row.source != counterfactual::SOURCE,
+                short,
+                ordinary: short && chat(source),
             })
         })
         .collect();
-    judge::unsure_band(&known)
+    judge::route(&known)
 }
+
+/// Fewest messages of a source that stands for ordinary chat.
+const MIN_CHAT_ROWS: usize = 5_000;
 
 /// What training starts from.
 struct Base {
