@@ -159,9 +159,15 @@ pub fn heads(
     encoder: &Logits,
     fast: &[Vec<f32>],
 ) -> Vec<Judged> {
+    // A source that was left out of training (another language, say) is not judged by either.
+    let learned = |pick: u32| {
+        let source = usize::from(corpus.samples[pick as usize].source);
+        args.weight_of(&corpus.sources[source]) > 0.0
+    };
     let place: std::collections::HashMap<u32, usize> = picks
         .iter()
         .enumerate()
+        .filter(|(_, pick)| learned(**pick))
         .map(|(at, pick)| (*pick, at))
         .collect();
     let params = crate::chat::head_params(args, corpus);
@@ -252,6 +258,9 @@ fn judge_head(
             gate.min_positives
         )),
         None => Some("no source has enough held-out rows of both kinds".to_owned()),
+        Some(both) if auc_within_sources[1].is_some_and(|fast| both <= fast) => {
+            Some("the fast tier alone is as good".to_owned())
+        }
         Some(auc) if auc < gate.min_auc => {
             Some(format!("held-out AUC {auc:.3}, {} needed", gate.min_auc))
         }
@@ -293,8 +302,9 @@ fn judge_head(
     }
 }
 
-/// Largest share of ordinary chat that may go on to the encoder.
-const GOES_ON: f64 = 0.10;
+/// Largest share of held-out ordinary chat that may go on to the encoder: a tenth, with something
+/// to spare for other chat.
+const GOES_ON: f64 = 0.09;
 /// Upper ends of the band that are tried.
 const HIGHS: [f32; 6] = [0.6, 0.8, 0.9, 0.95, 0.98, 1.01];
 
@@ -317,20 +327,23 @@ pub struct CascadeRow {
     pub ordinary: bool,
 }
 
-/// What of the AUC may be lost by not sending longer messages on.
+/// What of any source's AUC may be lost by not sending longer messages on.
 const MAY_LOSE: f64 = 0.001;
 /// Lower ends of the band of longer messages that are tried, highest first.
-const LOWS: [f32; 9] = [0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01];
+const LOWS: [f32; 9] = [0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.003, 0.001];
 
 /// Where messages go on. Short ones: of the bands that hold a tenth of ordinary chat, the one with
 /// the best mean AUC over sources. Longer ones: all above the highest score at which next to
 /// nothing is lost.
 pub fn route(rows: &[CascadeRow]) -> Route {
     let (short, long): (Vec<CascadeRow>, Vec<CascadeRow>) = rows.iter().partition(|r| r.short);
-    let all = cascade_auc(&long, [0.0, 1.01]);
-    let low = LOWS
-        .into_iter()
-        .find(|low| cascade_auc(&long, [*low, 1.01]) >= all - MAY_LOSE);
+    let all = source_aucs(&long, [0.0, 1.01]);
+    let low = LOWS.into_iter().find(|low| {
+        let some = source_aucs(&long, [*low, 1.01]);
+        all.iter()
+            .zip(some)
+            .all(|(all, some)| some >= all - MAY_LOSE)
+    });
     Route {
         short: short_band(&short),
         long: [low.unwrap_or(0.0), 1.01],
@@ -360,20 +373,29 @@ fn short_band(rows: &[CascadeRow]) -> [f32; 2] {
 }
 
 /// Mean over sources of the AUC of a cascade's overall score.
-pub fn cascade_auc(rows: &[CascadeRow], [low, high]: [f32; 2]) -> f64 {
-    let sources = rows
-        .iter()
-        .map(|r| r.source)
-        .max()
-        .map_or(0, |last| last + 1);
+pub fn cascade_auc(rows: &[CascadeRow], band: [f32; 2]) -> f64 {
+    let aucs = source_aucs(rows, band);
+    aucs.iter().sum::<f64>() / aucs.len().max(1) as f64
+}
+
+/// Each source's own AUC, of those that have enough rows of both kinds.
+fn source_aucs(rows: &[CascadeRow], [low, high]: [f32; 2]) -> Vec<f64> {
+    let sources = rows.iter().map(|r| r.source + 1).max().unwrap_or(0);
     let mut by_source: Vec<Vec<(f32, bool)>> = vec![Vec::new(); sources];
     for row in rows {
-        let unsure = (low..high).contains(&row.top);
-        let score = if unsure { row.full } else { row.fast };
+        let goes_on = (low..high).contains(&row.top);
+        let score = if goes_on { row.full } else { row.fast };
         by_source[row.source].push((score, row.positive));
     }
-    let aucs: Vec<f64> = by_source.iter().filter_map(|rows| auc(rows)).collect();
-    aucs.iter().sum::<f64>() / aucs.len().max(1) as f64
+    let both = |rows: &&Vec<(f32, bool)>| {
+        let positives = rows.iter().filter(|row| row.1).count();
+        positives >= 20 && rows.len() - positives >= 20
+    };
+    by_source
+        .iter()
+        .filter(both)
+        .filter_map(|rows| auc(rows))
+        .collect()
 }
 
 #[cfg(test)]
