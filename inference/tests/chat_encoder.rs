@@ -71,7 +71,9 @@ fn encoder() -> ChatEncoder {
         }
     }
     let mut norm = |numbers: &mut Numbers, name: String| {
-        let mut values = numbers.many(w, 0.1, 0.0);
+        // What comes into the norm of the embeddings has no bias of its own.
+        let bias = if name == "embeddings.norm" { 0.0 } else { 0.1 };
+        let mut values = numbers.many(w, bias, 0.0);
         values.extend(numbers.many(w, 0.2, 1.0));
         values.extend(numbers.many(w, 0.1, 0.0));
         floats.insert(name, (vec![3, w], values));

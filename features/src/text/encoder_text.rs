@@ -59,7 +59,7 @@ mod tests {
     use crate::text::Normalizer;
 
     fn tokens(text: &str, previous: &[&str]) -> (Vec<u32>, Vec<u32>) {
-        let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nc\nd\nidiot\n";
+        let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nant\nbee\ncat\ndog\nidiot\n";
         let tokenizer = WordPiece::from_vocabulary(vocabulary).unwrap();
         let shape = EncoderText {
             own: 10,
@@ -77,14 +77,20 @@ mod tests {
     fn a_long_text_keeps_both_ends() {
         let (own, _) = tokens("a a a a a a b b b b b c d", &[]);
         assert_eq!(own, [2, 4, 4, 4, 4, 4, 4, 6, 7, 3]);
-        assert_eq!(tokens("a b", &[]).0, [2, 4, 5, 3]);
+        assert_eq!(tokens("ant bee", &[]).0, [2, 4, 5, 3]);
         assert_eq!(tokens("", &[]).0, [2, 3]);
     }
 
     #[test]
     fn the_newest_context_stays() {
-        assert_eq!(tokens("a", &["c c c c c", "b b"]).1, [5, 5, 3, 6, 6, 3]);
-        assert_eq!(tokens("a", &["b b b b b b b b b"]).1, [5, 5, 5, 5, 5, 3]);
+        assert_eq!(
+            tokens("ant", &["cat cat cat cat cat", "bee bee"]).1,
+            [5, 5, 3, 6, 6, 3]
+        );
+        assert_eq!(
+            tokens("ant", &["bee bee bee bee bee bee bee bee bee"]).1,
+            [5, 5, 5, 5, 5, 3]
+        );
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl Attention {
     fn check(&self, tokens: usize, columns: usize) -> Result<usize> {
         let width = columns / 3;
         let ordered = self.bounds.is_sorted() && self.bounds.first() == Some(&0);
-        if self.heads == 0 || columns % (3 * self.heads) != 0 || columns == 0 {
+        if self.heads == 0 || !columns.is_multiple_of(3 * self.heads) || columns == 0 {
             bail!("{columns} columns can't be shared by {} heads", self.heads);
         }
         if !ordered || self.bounds.last() != Some(&tokens) {

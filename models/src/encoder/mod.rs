@@ -189,7 +189,7 @@ impl Encoder {
             Ok(tensor.clone())
         };
         let (w, inner) = (config.width, config.inner);
-        if config.heads == 0 || w == 0 || w % config.heads != 0 {
+        if config.heads == 0 || w == 0 || !w.is_multiple_of(config.heads) {
             return Err(EncoderError::Input(format!(
                 "{} heads can't share a width of {w}",
                 config.heads

@@ -22,6 +22,8 @@ pub const WEIGHTS_FILE: &str = "encoder.safetensors";
 pub const VOCABULARY_FILE: &str = "vocab.txt";
 /// Metadata key of the description.
 const DESCRIPTION: &str = "novastream";
+/// End of the names of scales.
+const SCALE: &str = ".scale";
 /// The embedding table: one scale a row.
 const WORDS: &str = "embeddings.words";
 
@@ -227,7 +229,7 @@ impl ChatEncoder {
                     }
                     out.matrices.insert(name, matrix);
                 }
-                (Dtype::F32, _) if !name.ends_with(".scale") => {
+                (Dtype::F32, _) if name.strip_suffix(SCALE).is_none() => {
                     out.floats.insert(name, (shape, floats(view.data())));
                 }
                 (Dtype::F32, _) => {}

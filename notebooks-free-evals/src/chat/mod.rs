@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use novastream_datasets::chat::{ChatRow, load_chat};
 use novastream_inference::{ChatScorer, ChatTier};
-use novastream_training::chat::evaluate::{FileFigures, figures};
+use novastream_training::chat::evaluate::{FileFigures, cpu_time, figures};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::cpu::{self, CpuClock};
 use crate::error::EvalError;
 use crate::report::{Head, Report, Table, cell};
 
@@ -142,9 +141,10 @@ fn score(scorer: &ChatScorer, tier: Tier, rows: &[ChatRow]) -> Result<Scored, Ev
     let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
     // So that the clock does not measure cold caches.
     run(&texts[..texts.len().min(WARM_UP_ROWS)])?;
-    let clock = CpuClock::start();
+    let start = cpu_time();
     let scored = run(&texts)?;
-    let rate = cpu::per_second(rows.len(), clock.elapsed());
+    let used = cpu_time().saturating_sub(start).as_secs_f64();
+    let rate = (!rows.is_empty() && used > 0.0).then(|| rows.len() as f64 / used);
     let full = scored.iter().filter(|(_, full)| *full).count();
     Ok(Scored {
         rate,

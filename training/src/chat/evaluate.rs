@@ -74,7 +74,7 @@ pub fn score_rows(model: &LinearChatModel, rows: &[ChatRow]) -> (Vec<Vec<f32>>, 
 }
 
 /// CPU time of this process so far, all threads.
-fn cpu_time() -> Duration {
+pub fn cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(
         now.tv_sec.unsigned_abs(),

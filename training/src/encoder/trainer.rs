@@ -152,7 +152,7 @@ impl<'a> Trainer<'a> {
             tokens += batch.texts.tokens();
             step += 1;
             let last = step == self.settings.steps;
-            if step % self.settings.checkpoint_every != 0 && !last {
+            if !step.is_multiple_of(self.settings.checkpoint_every) && !last {
                 continue;
             }
             let mean = loss / self.settings.checkpoint_every as f64;
