@@ -1,5 +1,7 @@
 //! The encoder's graph in ONNX Runtime against the same weights in Candle.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -284,7 +284,7 @@ mod tests {
         let logits =
             Tensor::from_vec(vec![0.0_f32, 50.0, -50.0, 0.0], (2, 2), &Device::Cpu).unwrap();
         let batch = Batch {
-            texts: Default::default(),
+            texts: novastream_models::encoder::Packed::default(),
             labels: vec![1.0, 0.0, 1.0, 0.0],
             weights: vec![1.0, 0.0, 0.0, 1.0],
         };
