@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::timeout_at;
 
@@ -173,6 +174,15 @@ impl ByteBudget {
             )),
         }
     }
+}
+
+/// [`deadline`] by a request's `x-deadline-ms`.
+///
+/// # Errors
+/// As [`deadline`].
+pub fn wanted_deadline(headers: &HeaderMap, limit_ms: u64) -> Result<Instant, ApiError> {
+    let wanted = headers.get("x-deadline-ms");
+    deadline(wanted.and_then(|v| v.to_str().ok()), limit_ms)
 }
 
 /// How long a request may take: what the caller asked for, but no longer than the setting.

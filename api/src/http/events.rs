@@ -306,8 +306,7 @@ async fn read<T: serde::de::DeserializeOwned>(
     body: Body,
 ) -> Result<T, ApiError> {
     let limits = &app.settings.limits;
-    let wanted = headers.get("x-deadline-ms").and_then(|v| v.to_str().ok());
-    let deadline = pool::deadline(wanted, limits.deadline_ms)?;
+    let deadline = pool::wanted_deadline(headers, limits.deadline_ms)?;
     let limit = Limit {
         bytes: app.settings.recommend.body_bytes,
         setting: "recommend.body_bytes",

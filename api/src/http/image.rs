@@ -55,8 +55,7 @@ pub async fn moderate_image(
     body: Body,
 ) -> Result<Response, ApiError> {
     let limits = &app.settings.limits;
-    let wanted = headers.get("x-deadline-ms").and_then(|v| v.to_str().ok());
-    let deadline = pool::deadline(wanted, limits.deadline_ms)?;
+    let deadline = pool::wanted_deadline(&headers, limits.deadline_ms)?;
     for (name, id) in [("stream_id", &query.stream_id), ("item_id", &query.item_id)] {
         if let Some(id) = id {
             body::check_id(ErrorCode::InvalidQuery, name, id)?;

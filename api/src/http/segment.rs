@@ -80,8 +80,7 @@ pub async fn moderate_segment(
     body: Body,
 ) -> Result<Response, ApiError> {
     let limits = &app.settings.limits;
-    let wanted = headers.get("x-deadline-ms").and_then(|v| v.to_str().ok());
-    let deadline = pool::deadline(wanted, limits.deadline_ms)?;
+    let deadline = pool::wanted_deadline(&headers, limits.deadline_ms)?;
     if let Some(id) = &query.stream_id {
         body::check_id(ErrorCode::InvalidQuery, "stream_id", id)?;
     }

@@ -78,8 +78,7 @@ pub async fn moderate_text(
     body: Body,
 ) -> Result<Response, ApiError> {
     let limits = &app.settings.limits;
-    let wanted = headers.get("x-deadline-ms").and_then(|v| v.to_str().ok());
-    let deadline = pool::deadline(wanted, limits.deadline_ms)?;
+    let deadline = pool::wanted_deadline(&headers, limits.deadline_ms)?;
     app.pool.check()?;
     let limit = Limit {
         bytes: limits.text_bytes,

@@ -3,7 +3,7 @@
 use novastream_features::text::{EncoderText, Normalized, WordPiece};
 use novastream_models::encoder::pack::Description;
 use novastream_models::encoder::{
-    BLEND_INPUTS, ChatEncoder, Packed, Route, TextClassifier, blend_inputs,
+    ChatEncoder, ChatHead, Packed, Route, TextClassifier, fast_logit,
 };
 
 use super::Scores;
@@ -12,9 +12,6 @@ use crate::category::Category;
 
 /// Texts that one call to the engine holds; chat lines gain nothing beyond it.
 const BATCH: usize = 16;
-/// Bound of the fast tier's logit, as in training.
-const FAST_LOGIT: f32 = 8.0;
-
 /// What runs the encoder.
 pub(crate) enum Engine {
     /// ONNX Runtime, eight-bit kernels, padded batches.
@@ -37,7 +34,7 @@ struct Head {
     category: Category,
     /// Its place among the outputs.
     output: usize,
-    blend: [f32; BLEND_INPUTS],
+    made: ChatHead,
 }
 
 /// A loaded encoder.
@@ -76,7 +73,7 @@ impl FullChat {
                 Some(Head {
                     category: category?,
                     output,
-                    blend: head.blend,
+                    made: head.clone(),
                 })
             })
             .collect();
@@ -156,10 +153,9 @@ impl FullChat {
             .iter()
             .map(|head| {
                 let known = fast.iter().find(|(category, _)| *category == head.category);
-                let fast = known.map_or(0.0, |(_, score)| logit(*score));
-                let inputs = blend_inputs(logits[head.output], fast, tokens);
-                let z: f32 = inputs.iter().zip(head.blend).map(|(x, w)| x * w).sum();
-                (head.category, super::sound(1.0 / (1.0 + (-z).exp())))
+                let fast = known.map_or(0.0, |(_, score)| fast_logit(*score));
+                let score = head.made.score(logits[head.output], fast, tokens);
+                (head.category, super::sound(score))
             })
             .collect()
     }
@@ -220,10 +216,4 @@ fn padded(texts: &[&(Vec<u32>, Vec<u32>)]) -> Result<Vec<NamedTensor>, BackendEr
             })
         })
         .collect()
-}
-
-/// The logit of a calibrated score, bounded as in training.
-fn logit(score: f32) -> f32 {
-    let score = score.clamp(1e-6, 1.0 - 1e-6);
-    (score / (1.0 - score)).ln().clamp(-FAST_LOGIT, FAST_LOGIT)
 }

@@ -25,7 +25,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use classifier::{BLEND_INPUTS, HEAD_BIAS, HEAD_WEIGHT, TextClassifier, blend_inputs};
-pub use pack::{ChatEncoder, ChatHead, Route};
+pub use pack::{ChatEncoder, ChatHead, Route, fast_logit};
 pub use weights::{import_bert, layer_names};
 
 use add_norm::AddNorm;

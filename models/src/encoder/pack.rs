@@ -14,7 +14,7 @@ use safetensors::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{BLEND_INPUTS, EncoderConfig, EncoderError, TextClassifier};
+use super::{BLEND_INPUTS, EncoderConfig, EncoderError, TextClassifier, blend_inputs};
 
 /// File name of the weights inside a model folder.
 pub const WEIGHTS_FILE: &str = "encoder.safetensors";
@@ -35,6 +35,23 @@ pub struct ChatHead {
     /// Weights of [`super::blend_inputs`]: the score is the sigmoid of the sum, 0.5 the shipped
     /// threshold.
     pub blend: [f32; BLEND_INPUTS],
+}
+
+impl ChatHead {
+    /// The score, 0 to 1, from the encoder's logit, the fast tier's logit and the message's tokens.
+    pub fn score(&self, encoder: f32, fast: f32, tokens: usize) -> f32 {
+        let inputs = blend_inputs(encoder, fast, tokens);
+        let z: f32 = inputs.iter().zip(self.blend).map(|(x, w)| x * w).sum();
+        1.0 / (1.0 + (-z).exp())
+    }
+}
+
+/// The logit of the fast tier's calibrated score, bounded so that a head that is sure of itself
+/// does not drown the encoder.
+pub fn fast_logit(score: f32) -> f32 {
+    const BOUND: f32 = 8.0;
+    let score = score.clamp(1e-6, 1.0 - 1e-6);
+    (score / (1.0 - score)).ln().clamp(-BOUND, BOUND)
 }
 
 /// Which messages go on to the encoder: those whose highest score, by the fast tier, over

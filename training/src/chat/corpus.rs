@@ -50,7 +50,6 @@ impl Corpus {
             })
             .collect();
         let normalizer = Normalizer::new();
-        let held_out = (validation_fraction * SPLIT_BUCKETS as f64) as u64;
         let samples = rows
             .par_iter()
             .zip(of_row)
@@ -61,7 +60,7 @@ impl Corpus {
                     features: scratch.as_slice().into(),
                     source,
                     weak: row.weak,
-                    validation: split_bucket(&normalized.text) < held_out,
+                    validation: held_out(&normalized.text, validation_fraction),
                     labels: row.labels,
                 }
             })
@@ -70,9 +69,9 @@ impl Corpus {
     }
 }
 
-/// Whether a message is held out of training when `fraction` of all are.
-pub(crate) fn in_held_out(text: &str, fraction: f64) -> bool {
-    split_bucket(&Normalizer::new().normalize(text).text) < (fraction * SPLIT_BUCKETS as f64) as u64
+/// Whether a message, normalised, is held out of training when `fraction` of all are.
+pub(crate) fn held_out(normalized: &str, fraction: f64) -> bool {
+    split_bucket(normalized) < (fraction * SPLIT_BUCKETS as f64) as u64
 }
 
 /// Stable across machines and runs: copies that differ in case or spacing share a bucket.

@@ -1,7 +1,9 @@
 //! Held-out rows: how good the encoder is, how it joins the fast tier, where its thresholds lie.
 
 use novastream_datasets::chat::CHAT_HEADS;
-use novastream_models::encoder::{ChatHead, Packed, Route, TextClassifier, blend_inputs};
+use novastream_models::encoder::{
+    ChatHead, Packed, Route, TextClassifier, blend_inputs, fast_logit,
+};
 
 use super::batch::Batcher;
 use super::blend::{self, BlendRow};
@@ -14,9 +16,6 @@ use crate::metrics::{Confusion, auc, average_precision};
 
 /// Tokens scored at once.
 const TOKENS: usize = 4096;
-/// Bounds of the fast tier's logit, so that a head that is sure of itself does not drown the other.
-const FAST_LOGIT: f32 = 8.0;
-
 /// One row of logits a pick, with its number of tokens.
 pub type Logits = Vec<(Vec<f32>, usize)>;
 
@@ -112,17 +111,11 @@ pub fn fast_logits(
         model.score(&corpus.samples[*pick as usize].features, &mut scores);
         for (to, place) in row.iter_mut().zip(&places) {
             if let Some(place) = place {
-                *to = logit(scores[*place]);
+                *to = fast_logit(scores[*place]);
             }
         }
     }
     Ok(out)
-}
-
-/// The logit of a calibrated score, bounded.
-pub fn logit(score: f32) -> f32 {
-    let score = score.clamp(1e-6, 1.0 - 1e-6);
-    (score / (1.0 - score)).ln().clamp(-FAST_LOGIT, FAST_LOGIT)
 }
 
 /// A head as it ships, or why it does not.

@@ -22,10 +22,10 @@ use novastream_datasets::chat::{ChatRow, head_index};
 use novastream_datasets::counterfactual;
 use novastream_features::text::{EncoderText, NgramHasher, Normalizer, WordPiece};
 use novastream_models::catalog::catalog_entry;
-use novastream_models::encoder::{EncoderConfig, Route, TextClassifier, blend_inputs, import_bert};
+use novastream_models::encoder::{EncoderConfig, Route, TextClassifier, import_bert};
 use novastream_models::store::ArtifactStore;
 
-use crate::chat::corpus::{Corpus, in_held_out};
+use crate::chat::corpus::{self, Corpus};
 use crate::chat::export::RunLog;
 use crate::chat::{ChatArgs, ChatReport, TrainError};
 use batch::Batcher;
@@ -104,13 +104,15 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
     }
     let tokenizer = WordPiece::from_vocabulary(&vocabulary)?;
     let (sources, of_row) = number_sources(&rows);
+    let normalizer = Normalizer::new();
     let held_out: Vec<bool> = rows
         .iter()
-        .map(|row| in_held_out(&row.text, args.validation_fraction))
+        .map(|row| normalizer.normalize(&row.text).text)
+        .map(|text| corpus::held_out(&text, args.validation_fraction))
         .collect();
     let batcher = Batcher {
         rows: &rows,
-        normalizer: Normalizer::new(),
+        normalizer,
         tokenizer: &tokenizer,
         shape: SHAPE,
     };
@@ -236,8 +238,6 @@ fn route(
         .filter_map(|(pick, ((logits, tokens), fast))| {
             let row = &rows[*pick as usize];
             let source = of_row[*pick as usize];
-            let inputs = blend_inputs(logits[0], fast[0], *tokens);
-            let z: f32 = inputs.iter().zip(overall.blend).map(|(x, w)| x * w).sum();
             // A head that the fast tier lacks has the logit 0, which says nothing.
             let said = deciding
                 .iter()
@@ -248,7 +248,7 @@ fn route(
                 source,
                 top: said.map(sigmoid).fold(0.0, f32::max),
                 fast: sigmoid(fast[0]),
-                full: sigmoid(z),
+                full: overall.score(logits[0], fast[0], *tokens),
                 positive: row.labels[0]?,
                 short,
                 ordinary: short && chat(source),

@@ -50,8 +50,7 @@ pub async fn create_moderation(
     body: Body,
 ) -> Result<Json<ModerationAnswer>, ApiError> {
     let limits = &app.settings.limits;
-    let wanted = headers.get("x-deadline-ms").and_then(|v| v.to_str().ok());
-    let deadline = pool::deadline(wanted, limits.deadline_ms)?;
+    let deadline = pool::wanted_deadline(&headers, limits.deadline_ms)?;
     app.pool.check()?;
     let limit = Limit {
         // Base64 makes four bytes of three.

@@ -108,8 +108,7 @@ pub async fn analyze_comment(
     body: Body,
 ) -> Result<Json<AnalyzeResponse>, ApiError> {
     let limits = &app.settings.limits;
-    let wanted = headers.get("x-deadline-ms").and_then(|v| v.to_str().ok());
-    let deadline = pool::deadline(wanted, limits.deadline_ms)?;
+    let deadline = pool::wanted_deadline(&headers, limits.deadline_ms)?;
     app.pool.check()?;
     let limit = Limit {
         bytes: limits.text_bytes,
