@@ -2,6 +2,7 @@
 //!
 //! - [`chat`]: multi-head linear models over hashed n-grams, from labelled chat;
 //! - [`recommender`]: item-to-item, factor and ranking models, from behaviour events;
+//! - [`sound`]: sound models, from folders of labelled clips;
 //! - [`metrics`]: how good scores are;
 //! - [`data`]: the `data` subcommands.
 
@@ -10,3 +11,4 @@ pub mod data;
 pub mod encoder;
 pub mod metrics;
 pub mod recommender;
+pub mod sound;

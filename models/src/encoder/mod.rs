@@ -16,7 +16,7 @@ pub mod pack;
 mod pool;
 #[cfg(test)]
 mod tests;
-mod values;
+pub(crate) mod values;
 mod weights;
 
 use std::{collections::HashMap, sync::Arc};

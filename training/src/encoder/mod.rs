@@ -7,7 +7,7 @@
 
 pub mod batch;
 pub mod blend;
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod disguise;
 mod export;
 mod judge;
