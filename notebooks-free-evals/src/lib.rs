@@ -5,6 +5,7 @@
 
 pub mod audio;
 pub mod chat;
+pub mod classified;
 pub mod cpu;
 pub mod error;
 pub mod evasion;
