@@ -31,7 +31,7 @@ use crate::{
     category::Category,
     crowd::{Crowd, Signs},
     policy::{NEUTRAL_STRICTNESS, Policy},
-    sound::SoundModel,
+    sound::Ears,
     text::{TermList, TextJudge, shipped_lists},
     verdict::{Degraded, Kind, Modality, Outcome, Timings, Verdict},
     vision::{Blocklist, NsfwModel, OcrEngine},
@@ -112,7 +112,7 @@ pub struct Moderator {
     policy: Arc<Policy>,
     text: TextJudge,
     nsfw: Part<NsfwModel>,
-    sound: Part<SoundModel>,
+    sound: Part<Ears>,
     ocr: Part<OcrEngine>,
     /// Why there is no chat model.
     chat_missing: Option<String>,
