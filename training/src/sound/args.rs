@@ -52,7 +52,7 @@ pub struct AudioArgs {
     #[arg(long)]
     pub l2: Option<f64>,
     /// Passes over the clips (network)
-    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 70, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub epochs: u32,
     /// Clips a step (network)
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..=1024))]
@@ -64,10 +64,10 @@ pub struct AudioArgs {
     #[arg(long, default_value_t = 0.02)]
     pub weight_decay: f32,
     /// Share of pooled features that a step leaves out (network)
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = 0.2)]
     pub dropout: f32,
     /// Share of training clips that are mixed with another (network)
-    #[arg(long, default_value_t = 0.7)]
+    #[arg(long, default_value_t = 0.5)]
     pub mixup: f32,
     /// Channels of each block (network)
     #[arg(long, value_delimiter = ',', default_values_t = [16, 32, 64, 96])]
