@@ -153,6 +153,16 @@ fn manifest(
     }
 }
 
+/// What an earlier run's folder calls itself.
+fn earlier(dir: &Path) -> String {
+    let manifest = std::fs::read_to_string(dir.join(MANIFEST_FILE)).ok();
+    let manifest = manifest.and_then(|text| Manifest::from_toml(&text, "earlier").ok());
+    manifest.map_or_else(
+        || "an earlier run".to_owned(),
+        |manifest| format!("`{}`", manifest.id()),
+    )
+}
+
 fn card(args: &ChatArgs, manifest: &Manifest, report: &ChatReport, judged: &[Judged]) -> String {
     let mut out = model_card(manifest);
     // Writing to a string can't fail.
@@ -186,6 +196,9 @@ fn sections(
         args.source_balance,
         100.0 * args.validation_fraction,
     )?;
+    if let Some(from) = &e.from {
+        writeln!(out, "\nIt went on from the weights of {}.", earlier(from))?;
+    }
     if let Some(note) = &args.note {
         writeln!(out, "\n{}", note.trim())?;
     }

@@ -13,6 +13,7 @@ mod export;
 mod judge;
 pub mod optimizer;
 pub mod sampler;
+mod start;
 pub mod trainer;
 
 use std::collections::HashMap;
@@ -21,19 +22,16 @@ use std::path::PathBuf;
 use novastream_datasets::chat::{ChatRow, head_index};
 use novastream_datasets::counterfactual;
 use novastream_features::text::{EncoderText, NgramHasher, Normalizer, WordPiece};
-use novastream_models::catalog::catalog_entry;
-use novastream_models::encoder::{EncoderConfig, Route, TextClassifier, import_bert};
-use novastream_models::store::ArtifactStore;
+use novastream_models::encoder::{Route, TextClassifier};
 
 use crate::chat::corpus::{self, Corpus};
 use crate::chat::export::RunLog;
 use crate::chat::{ChatArgs, ChatReport, TrainError};
 use batch::Batcher;
 use sampler::Sampler;
+pub use start::Output;
+use start::Start;
 use trainer::{Settings, Trainer};
-
-/// The catalogue's name of the encoder that training starts from.
-pub const BASE: &str = "minilm-l6-v2";
 
 /// What a message may look like to the encoder.
 pub const SHAPE: EncoderText = EncoderText {
@@ -52,6 +50,10 @@ pub struct EncoderArgs {
     /// store's all-MiniLM-L6-v2
     #[arg(long, value_name = "DIR")]
     pub base: Option<PathBuf>,
+    /// Folder of a chat encoder that an earlier run made: its weights and heads are the start, in
+    /// place of a base
+    #[arg(long, value_name = "DIR", conflicts_with = "base")]
+    pub from: Option<PathBuf>,
     /// Steps; a run that goes on may be given another number
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub steps: u64,
@@ -89,11 +91,12 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
     if !args.encoder.no_counterfactuals {
         rows.extend(counterfactual::counterfactuals());
     }
-    let Base {
+    let Start {
         config,
         weights,
+        outputs,
         vocabulary,
-    } = base(args)?;
+    } = start::read(&args.encoder)?;
     let frozen = usize::from(args.encoder.frozen_layers);
     if frozen >= config.layers {
         let message = format!(
@@ -147,6 +150,7 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         &args.exclude_source,
         args.validation_fraction,
         args.encoder.no_counterfactuals,
+        &args.encoder.from,
     ))?;
     let settings = Settings {
         steps: args.encoder.steps,
@@ -157,7 +161,7 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         patience: args.encoder.patience,
         seed: args.seed,
     };
-    let mut trainer = Trainer::new(settings, config, weights, &batcher)?;
+    let mut trainer = Trainer::new(settings, config, weights, &outputs, &batcher)?;
     let best = trainer.run(
         &sampler,
         &args.out,
@@ -260,32 +264,6 @@ fn route(
 
 /// Fewest messages of a source that stands for ordinary chat.
 const MIN_CHAT_ROWS: usize = 5_000;
-
-/// What training starts from.
-struct Base {
-    config: EncoderConfig,
-    weights: HashMap<String, candle_core::Tensor>,
-    vocabulary: String,
-}
-
-fn base(args: &ChatArgs) -> Result<Base, TrainError> {
-    let read = |name: &str| -> Result<Vec<u8>, TrainError> {
-        if let Some(dir) = &args.encoder.base {
-            let path = dir.join(name);
-            return std::fs::read(&path).map_err(|source| TrainError::Io { path, source });
-        }
-        let entry =
-            catalog_entry(BASE).ok_or_else(|| TrainError::NoBase("no such model".into()))?;
-        let read = ArtifactStore::from_env().read(&entry, name);
-        read.map_err(|error| TrainError::NoBase(error.to_string()))
-    };
-    let config = EncoderConfig::from_bert(&read("config.json")?)?;
-    Ok(Base {
-        weights: import_bert(&read("model.safetensors")?, &config)?,
-        vocabulary: String::from_utf8_lossy(&read("vocab.txt")?).into_owned(),
-        config,
-    })
-}
 
 /// Names of the sources in order of appearance, and each row's.
 fn number_sources(rows: &[ChatRow]) -> (Vec<String>, Vec<usize>) {
