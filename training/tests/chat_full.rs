@@ -198,7 +198,7 @@ fn a_run_goes_on_from_what_an_earlier_one_shipped() {
     chat::run(&args(dir.path(), &first, "60")).expect("run");
     let mut more = args(dir.path(), &second, "20");
     more.encoder.base = None;
-    more.encoder.from = Some(first.clone());
+    more.encoder.warm_start = Some(first.clone());
     chat::run(&more).expect("run");
     let loss = |out: &Path| -> f64 {
         let log = std::fs::read_to_string(out.join("train.log")).expect("log");

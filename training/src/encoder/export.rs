@@ -196,7 +196,7 @@ fn sections(
         args.source_balance,
         100.0 * args.validation_fraction,
     )?;
-    if let Some(from) = &e.from {
+    if let Some(from) = &e.warm_start {
         writeln!(out, "\nIt went on from the weights of {}.", earlier(from))?;
     }
     if let Some(note) = &args.note {

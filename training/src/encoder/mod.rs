@@ -53,7 +53,7 @@ pub struct EncoderArgs {
     /// Folder of a chat encoder that an earlier run made: its weights and heads are the start, in
     /// place of a base
     #[arg(long, value_name = "DIR", conflicts_with = "base")]
-    pub from: Option<PathBuf>,
+    pub warm_start: Option<PathBuf>,
     /// Steps; a run that goes on may be given another number
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub steps: u64,
@@ -150,7 +150,7 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         &args.exclude_source,
         args.validation_fraction,
         args.encoder.no_counterfactuals,
-        &args.encoder.from,
+        &args.encoder.warm_start,
     ))?;
     let settings = Settings {
         steps: args.encoder.steps,

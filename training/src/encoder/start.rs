@@ -40,7 +40,7 @@ pub struct Output {
 }
 
 pub(super) fn read(args: &EncoderArgs) -> Result<Start, TrainError> {
-    match (&args.from, &args.base) {
+    match (&args.warm_start, &args.base) {
         (Some(dir), _) => earlier(dir),
         (None, Some(dir)) => bert(|name| file(dir, name)),
         (None, None) => {
