@@ -5,6 +5,7 @@ use std::path::Path;
 
 use candle_core::Tensor;
 use novastream_datasets::chat::head_index;
+use novastream_features::text::EncoderText;
 use novastream_models::catalog::catalog_entry;
 use novastream_models::encoder::pack::{VOCABULARY_FILE, WEIGHTS_FILE};
 use novastream_models::encoder::{
@@ -12,20 +13,26 @@ use novastream_models::encoder::{
 };
 use novastream_models::store::ArtifactStore;
 
-use super::EncoderArgs;
+use super::{EncoderArgs, SHAPE};
 use crate::chat::TrainError;
 
 /// The catalogue's name of the encoder that training starts from where nothing else is named.
 const BASE: &str = "minilm-l6-v2";
 
-/// What training starts from.
+/// What a run starts from.
 pub(super) struct Start {
     pub config: EncoderConfig,
-    /// The encoder's weights, without an output layer.
-    pub weights: HashMap<String, Tensor>,
-    /// Outputs that are known already.
-    pub outputs: Vec<Output>,
+    pub shape: EncoderText,
+    pub weights: Weights,
     pub vocabulary: String,
+}
+
+/// Weights at the start.
+pub(super) enum Weights {
+    /// To be trained: the encoder's by name, and outputs that are known already.
+    ToTrain(HashMap<String, Tensor>, Vec<Output>),
+    /// Trained before.
+    Packed(ChatEncoder),
 }
 
 /// One column of an output layer.
@@ -40,10 +47,11 @@ pub struct Output {
 }
 
 pub(super) fn read(args: &EncoderArgs) -> Result<Start, TrainError> {
-    match (&args.warm_start, &args.base) {
-        (Some(dir), _) => earlier(dir),
-        (None, Some(dir)) => bert(|name| file(dir, name)),
-        (None, None) => {
+    match (&args.from, &args.warm_start, &args.base) {
+        (Some(dir), _, _) => finished(dir),
+        (None, Some(dir), _) => earlier(dir),
+        (None, None, Some(dir)) => bert(|name| file(dir, name)),
+        (None, None, None) => {
             let entry =
                 catalog_entry(BASE).ok_or_else(|| TrainError::NoBase("no such model".into()))?;
             let store = ArtifactStore::from_env();
@@ -63,14 +71,40 @@ fn file(dir: &Path, name: &str) -> Result<Vec<u8>, TrainError> {
 fn bert(read: impl Fn(&str) -> Result<Vec<u8>, TrainError>) -> Result<Start, TrainError> {
     let config = EncoderConfig::from_bert(&read("config.json")?)?;
     Ok(Start {
-        weights: import_bert(&read("model.safetensors")?, &config)?,
-        outputs: Vec::new(),
+        weights: Weights::ToTrain(
+            import_bert(&read("model.safetensors")?, &config)?,
+            Vec::new(),
+        ),
+        shape: SHAPE,
         vocabulary: String::from_utf8_lossy(&read("vocab.txt")?).into_owned(),
         config,
     })
 }
 
-/// The eight bits as floats: training soon moves them off their steps.
+/// A model folder as it ships: not trained further.
+fn finished(dir: &Path) -> Result<Start, TrainError> {
+    let model = ChatEncoder::from_bytes(&file(dir, WEIGHTS_FILE)?)?;
+    let description = &model.description;
+    Ok(Start {
+        config: description.config,
+        shape: EncoderText {
+            own: description.own_tokens,
+            context: description.context_tokens,
+            emoji_names: description.emoji_names,
+        },
+        vocabulary: String::from_utf8_lossy(&file(dir, VOCABULARY_FILE)?).into_owned(),
+        weights: Weights::Packed(model),
+    })
+}
+
+/// For each of the packed encoder's outputs, its place among all heads.
+pub(super) fn places(model: &ChatEncoder) -> Vec<Option<usize>> {
+    let heads = model.description.heads.iter();
+    heads.map(|head| head_index(&head.name)).collect()
+}
+
+/// A model folder whose training goes on. The eight bits become floats: training soon moves them
+/// off their steps.
 fn earlier(dir: &Path) -> Result<Start, TrainError> {
     let model = ChatEncoder::from_bytes(&file(dir, WEIGHTS_FILE)?)?;
     let mut weights = model.to_weights()?;
@@ -83,20 +117,18 @@ fn earlier(dir: &Path) -> Result<Start, TrainError> {
         .t()
         .and_then(|t| t.to_vec2())
         .map_err(EncoderError::from)?;
-    let outputs = model
-        .description
-        .heads
-        .iter()
+    let outputs = places(&model)
+        .into_iter()
         .zip(columns.into_iter().zip(bias))
         .filter_map(|(head, (weight, bias))| {
-            let head = head_index(&head.name)?;
+            let head = head?;
             Some(Output { head, weight, bias })
         })
         .collect();
     Ok(Start {
         config: model.description.config,
-        weights,
-        outputs,
+        shape: SHAPE,
+        weights: Weights::ToTrain(weights, outputs),
         vocabulary: String::from_utf8_lossy(&file(dir, VOCABULARY_FILE)?).into_owned(),
     })
 }
