@@ -37,10 +37,10 @@ impl RouteInputs {
         self.heads[0]
     }
 
-    /// The highest of the heads; a head that is not there says nothing.
+    /// The highest of the heads; one beside the overall head that is not there says nothing.
     fn top(&self) -> f32 {
-        let said = self.heads.iter().copied().filter(|z| *z != 0.0);
-        said.fold(f32::NEG_INFINITY, f32::max)
+        let others = self.heads[1..].iter().copied().filter(|z| *z != 0.0);
+        others.fold(self.overall(), f32::max)
     }
 
     /// 1 for nothing, 1/2 at sixteen bytes, 0 for a long text.
