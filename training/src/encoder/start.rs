@@ -32,7 +32,7 @@ pub(super) enum Weights {
     /// To be trained: the encoder's by name, and outputs that are known already.
     ToTrain(HashMap<String, Tensor>, Vec<Output>),
     /// Trained before.
-    Packed(ChatEncoder),
+    Packed(Box<ChatEncoder>),
 }
 
 /// One column of an output layer.
@@ -93,7 +93,7 @@ fn finished(dir: &Path) -> Result<Start, TrainError> {
             emoji_names: description.emoji_names,
         },
         vocabulary: String::from_utf8_lossy(&file(dir, VOCABULARY_FILE)?).into_owned(),
-        weights: Weights::Packed(model),
+        weights: Weights::Packed(Box::new(model)),
     })
 }
 
