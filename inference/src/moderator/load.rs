@@ -252,7 +252,7 @@ fn load_ears(
     let missing = match sound {
         Ok(model) => {
             let gate = vad.map_or_else(|_| Gate::default(), Gate::new);
-            return Ok(Ears::Yamnet(model.behind(gate)));
+            return Ok(Ears::Yamnet(Box::new(model.behind(gate))));
         }
         Err(missing) => missing,
     };

@@ -70,7 +70,7 @@ pub(crate) struct Heard {
 /// Whatever listens.
 pub(crate) enum Ears {
     /// YAMNet.
-    Yamnet(SoundModel),
+    Yamnet(Box<SoundModel>),
     /// A network of our own.
     Small(SmallEars),
 }

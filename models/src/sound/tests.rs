@@ -109,16 +109,13 @@ fn norm_and_pools_and_their_gradients_are_candles() {
     close(&ours, &theirs, 1e-5);
     let map = |t: &Tensor| t.reshape((2, 4, 6, 3)).unwrap();
     let ours = map(&ours).apply_op1(MaxPool).unwrap();
-    let theirs = map(&theirs)
-        .permute((0, 3, 1, 2))
+    // Candle's own pooling has a gradient that is a quarter of the true one.
+    let theirs = theirs
+        .reshape(&[2, 2, 2, 3, 2, 3][..])
         .unwrap()
-        .contiguous()
+        .max(4)
         .unwrap()
-        .max_pool2d(2)
-        .unwrap()
-        .permute((0, 2, 3, 1))
-        .unwrap()
-        .contiguous()
+        .max(2)
         .unwrap();
     close(&ours, &theirs, 1e-5);
     let (ours, theirs) = (

@@ -206,10 +206,10 @@ mod tests {
         let clip = tone(440.0, 5.0);
         for seed in 0..20 {
             let mut rng = StdRng::seed_from_u64(seed);
-            let (window, share) = example(&clip, &clip, 0.0, -4.0, &mut rng);
+            let (window, share) = example(&clip, &clip, 0.0, -6.9, &mut rng);
             assert_eq!(share, 1.0);
             let top = window.iter().copied().fold(f32::MIN, f32::max);
-            assert!(top > -1.0, "{top}");
+            assert!(top > -5.0, "{top}");
         }
     }
 

@@ -66,13 +66,12 @@ impl<'a> HeadTrainer<'a> {
     /// Fits a head; the pull is the one that does best when each fold of `train` is left out in
     /// turn.
     pub fn fit(&self, train: &[usize], log: &mut RunLog) -> Result<Fitted, AudioError> {
-        let l2 = match self.l2 {
-            Some(l2) => l2,
-            None => {
-                let l2 = self.choose(train)?;
-                log.line(&format!("pull chosen on the training folds: {l2}"))?;
-                l2
-            }
+        let l2 = if let Some(l2) = self.l2 {
+            l2
+        } else {
+            let l2 = self.choose(train)?;
+            log.line(&format!("pull chosen on the training folds: {l2}"))?;
+            l2
         };
         let head = self.head(train, l2)?;
         Ok(Fitted {
