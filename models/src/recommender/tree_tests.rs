@@ -18,12 +18,12 @@ const ROWS: usize = 32;
 /// Most leaves of a tree: one bit each.
 pub(super) const MOST_LEAVES: usize = 32;
 
-/// A split: rows with a larger value lose the leaves that `keep` has no bit for.
+/// A split: rows with a larger value lose the leaves of the bits of `lose`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Test {
     threshold: f32,
     feature: u32,
-    keep: u32,
+    lose: u32,
 }
 
 /// One tree: the end of its tests among those of all, and its leaves from left to right, zeros
@@ -71,7 +71,7 @@ impl TreeTests {
                     self.tests.push(Test {
                         threshold: node.threshold,
                         feature: node.feature,
-                        keep: !left,
+                        lose: left,
                     });
                     stack.push((node.left as usize + 1, None));
                 }
@@ -160,28 +160,28 @@ impl Block<'_> {
     /// Runs with rows in `N` registers, which the lanes of the instruction set decide.
     #[inline(always)]
     fn run<S: Simd, const N: usize>(self, simd: S) {
-        let all = simd.splat_u32s(u32::MAX);
+        let none = simd.splat_u32s(0);
         let mut sums = [0.0_f32; ROWS];
         sums[..self.out.len()].copy_from_slice(self.out);
         let mut test = self.trees.first_test(self.range.start);
         for tree in &self.trees.trees[self.range] {
             let tests = &self.trees.tests[test..tree.tests as usize];
             test = tree.tests as usize;
-            let mut bits = [all; N];
+            let mut lost = [none; N];
             for test in tests {
                 let (values, _) = S::as_simd_f32s(&self.columns[test.feature as usize]);
                 let threshold = simd.splat_f32s(test.threshold);
-                let keep = simd.splat_u32s(test.keep);
-                for (bits, value) in bits.iter_mut().zip(values) {
+                let lose = simd.splat_u32s(test.lose);
+                for (lost, value) in lost.iter_mut().zip(values) {
                     let larger = simd.greater_than_f32s(*value, threshold);
-                    *bits = simd.and_u32s(*bits, simd.select_u32s(larger, keep, all));
+                    *lost = simd.or_u32s(*lost, simd.select_u32s(larger, lose, none));
                 }
             }
-            let mut left = [0_u32; ROWS];
-            let (parts, _) = S::as_mut_simd_u32s(&mut left);
-            parts.copy_from_slice(&bits);
-            for (sum, left) in sums.iter_mut().zip(left) {
-                *sum += tree.leaves[left.trailing_zeros() as usize % MOST_LEAVES];
+            let mut bits = [0_u32; ROWS];
+            let (parts, _) = S::as_mut_simd_u32s(&mut bits);
+            parts.copy_from_slice(&lost);
+            for (sum, lost) in sums.iter_mut().zip(bits) {
+                *sum += tree.leaves[lost.trailing_ones() as usize % MOST_LEAVES];
             }
         }
         for (out, sum) in self.out.iter_mut().zip(sums) {

@@ -8,6 +8,8 @@
 
 // What is dispatched to an instruction set uses it only as far as it is inlined.
 #![allow(clippy::inline_always)]
+// Small matrices are read by row and column at once.
+#![allow(clippy::needless_range_loop)]
 
 use pulp::{Simd, WithSimd};
 
@@ -95,6 +97,7 @@ impl Solve<'_> {
                 let blocks = work.plain.iter_mut().zip(&mut work.weighed);
                 for (((column, weight), miss), (plain, weighed)) in entries.zip(blocks) {
                     plain[..width].copy_from_slice(&vector(column)[from..to]);
+                    plain[width..].fill(0.0);
                     weighed.fill(0.0);
                     axpy(simd, *weight, plain, weighed);
                     axpy(simd, *miss, weighed, &mut slope);

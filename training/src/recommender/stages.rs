@@ -50,9 +50,7 @@ impl Stages {
         self.done.insert(name.to_owned(), seconds);
         seconds
     }
-}
 
-impl Stages {
     /// Notes a part of the running stage, from the end of the part before.
     pub fn part(&mut self, name: &str) {
         let (now, cpu) = (Instant::now(), cpu_seconds());

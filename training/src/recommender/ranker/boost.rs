@@ -62,7 +62,7 @@ impl Default for BoostParams {
             list_share: 0.8,
             held_out: 0.1,
             patience: 20,
-            forests: 1,
+            forests: 2,
         }
     }
 }
