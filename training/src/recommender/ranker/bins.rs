@@ -18,7 +18,7 @@ const CHUNK: usize = 4096;
 #[derive(Clone, Debug)]
 pub(super) struct Bins {
     /// Bin of each feature, row after row.
-    bins: Vec<u8>,
+    numbers: Vec<u8>,
     width: usize,
     /// By feature: rows of bin `b` or below hold at most `edges[b]`; one less than there are bins.
     pub edges: Vec<Vec<f32>>,
@@ -31,8 +31,9 @@ impl Bins {
             .into_par_iter()
             .map(|feature| edges(lists, feature))
             .collect();
-        let mut bins = vec![0_u8; lists.rows() * width];
-        bins.par_chunks_mut((CHUNK * width).max(1))
+        let mut numbers = vec![0_u8; lists.rows() * width];
+        numbers
+            .par_chunks_mut((CHUNK * width).max(1))
             .zip(lists.values.par_chunks((CHUNK * width).max(1)))
             .for_each(|(bins, values)| {
                 let rows = values.chunks_exact(width);
@@ -42,12 +43,16 @@ impl Bins {
                     }
                 }
             });
-        Self { bins, width, edges }
+        Self {
+            numbers,
+            width,
+            edges,
+        }
     }
 
     /// The bins of a row.
     pub fn row(&self, row: usize) -> &[u8] {
-        &self.bins[row * self.width..(row + 1) * self.width]
+        &self.numbers[row * self.width..(row + 1) * self.width]
     }
 }
 
