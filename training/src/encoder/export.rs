@@ -30,7 +30,7 @@ pub(super) enum Weights {
     /// As training left them, all heads.
     Trained(BTreeMap<String, Tensor>),
     /// As they shipped before.
-    Packed(ChatEncoder),
+    Packed(Box<ChatEncoder>),
 }
 
 /// What a run is written from.

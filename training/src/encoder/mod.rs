@@ -10,7 +10,6 @@ pub mod blend;
 pub mod cascade;
 mod checkpoint;
 mod dense;
-mod disguise;
 mod export;
 mod judge;
 pub mod optimizer;
@@ -171,6 +170,7 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         NgramHasher::with_set(args.hash_bits, args.ngram_set),
         args.validation_fraction,
     );
+    corpus.add_disguised(&rows, args.disguised, args.seed);
     corpus.prune(args.hash_bits, args.min_count);
     let fast = judge::fast_logits(args, &corpus, validation)?;
     let heads = judge::heads(args, &corpus, validation, &logits, &fast);
@@ -339,7 +339,7 @@ enum Start {
     /// To be trained.
     Pretrained(HashMap<String, candle_core::Tensor>),
     /// Trained before.
-    Packed(ChatEncoder),
+    Packed(Box<ChatEncoder>),
 }
 
 fn base(args: &ChatArgs) -> Result<Base, TrainError> {
@@ -374,7 +374,7 @@ fn from_folder(dir: &Path) -> Result<Base, TrainError> {
             emoji_names: description.emoji_names,
         },
         vocabulary: String::from_utf8_lossy(&vocabulary).into_owned(),
-        weights: Start::Packed(model),
+        weights: Start::Packed(Box::new(model)),
     })
 }
 
