@@ -267,6 +267,12 @@ impl ChatEncoder {
 
     /// The same weights as floats, run by Candle.
     pub fn to_classifier(&self) -> Result<TextClassifier, EncoderError> {
+        TextClassifier::new(self.description.config, &self.to_weights()?)
+    }
+
+    /// The same weights as floats, by name; of the output layer, one column a head of the
+    /// description.
+    pub fn to_weights(&self) -> Result<HashMap<String, Tensor>, EncoderError> {
         let mut weights = HashMap::new();
         for (name, matrix) in &self.matrices {
             let [rows, columns] = matrix.shape;
@@ -290,7 +296,7 @@ impl ChatEncoder {
             let tensor = Tensor::from_slice(values, shape.as_slice(), &Device::Cpu)?;
             weights.insert(name.clone(), tensor.to_dtype(DType::F32)?);
         }
-        TextClassifier::new(self.description.config, &weights)
+        Ok(weights)
     }
 }
 

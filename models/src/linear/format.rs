@@ -62,10 +62,7 @@ fn first_set() -> u8 {
     1
 }
 
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_first_set(set: &u8) -> bool {
     *set == first_set()
 }

@@ -179,6 +179,16 @@ fn manifest(
     }
 }
 
+/// What an earlier run's folder calls itself.
+fn earlier(dir: &Path) -> String {
+    let manifest = std::fs::read_to_string(dir.join(MANIFEST_FILE)).ok();
+    let manifest = manifest.and_then(|text| Manifest::from_toml(&text, "earlier").ok());
+    manifest.map_or_else(
+        || "an earlier run".to_owned(),
+        |manifest| format!("`{}`", manifest.id()),
+    )
+}
+
 fn cascade_section(
     out: &mut String,
     ordinary_share: f64,
@@ -226,6 +236,9 @@ fn sections(
         )?;
     } else {
         how_it_was_trained(out, args)?;
+    }
+    if let Some(dir) = &e.warm_start {
+        writeln!(out, "\nIt went on from the weights of {}.", earlier(dir))?;
     }
     if let Some(note) = &args.note {
         writeln!(out, "\n{}", note.trim())?;

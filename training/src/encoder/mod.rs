@@ -14,29 +14,25 @@ mod export;
 mod judge;
 pub mod optimizer;
 pub mod sampler;
+mod start;
 pub mod trainer;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use novastream_datasets::chat::{ChatRow, head_index};
 use novastream_datasets::counterfactual;
 use novastream_features::text::{EncoderText, NgramHasher, Normalizer, WordPiece};
-use novastream_models::catalog::catalog_entry;
-use novastream_models::encoder::{
-    ChatEncoder, EncoderConfig, Route, RouteInputs, TextClassifier, import_bert, pack,
-};
-use novastream_models::store::ArtifactStore;
+use novastream_models::encoder::{EncoderConfig, Route, RouteInputs, TextClassifier};
 
 use crate::chat::corpus::{self, Corpus};
 use crate::chat::export::RunLog;
 use crate::chat::{ChatArgs, ChatReport, DataEntry, TrainError};
 use batch::Batcher;
 use sampler::Sampler;
+pub use start::Output;
+use start::Start;
 use trainer::{Settings, Trainer};
-
-/// The catalogue's name of the encoder that training starts from.
-pub const BASE: &str = "minilm-l6-v2";
 
 /// What a message may look like to the encoder.
 pub const SHAPE: EncoderText = EncoderText {
@@ -56,6 +52,10 @@ pub struct EncoderArgs {
     /// store's all-MiniLM-L6-v2
     #[arg(long, value_name = "DIR")]
     pub base: Option<PathBuf>,
+    /// Folder of a chat encoder that an earlier run made: its weights and heads are the start, in
+    /// place of a base
+    #[arg(long, value_name = "DIR", conflicts_with = "base")]
+    pub warm_start: Option<PathBuf>,
     /// Steps; a run that goes on may be given another number
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub steps: u64,
@@ -80,7 +80,7 @@ pub struct EncoderArgs {
     /// Do not train: take this model folder's encoder, and blend, calibrate and route it anew. Give
     /// the same data and --validation-fraction as its training had, or what is held out here was
     /// learned there
-    #[arg(long, value_name = "DIR", conflicts_with = "base")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["base", "warm_start"])]
     pub from: Option<PathBuf>,
 }
 
@@ -98,10 +98,7 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
     if !args.encoder.no_counterfactuals {
         rows.extend(counterfactual::counterfactuals());
     }
-    let base = match &args.encoder.from {
-        Some(dir) => from_folder(dir)?,
-        None => base(args)?,
-    };
+    let base = start::read(&args.encoder)?;
     let frozen = usize::from(args.encoder.frozen_layers);
     if frozen >= base.config.layers {
         let message = format!(
@@ -138,18 +135,19 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
             .filter(|r| held_out[*r as usize])
             .collect(),
     };
-    let Base {
+    let Start {
         config,
         shape,
         weights,
         vocabulary,
     } = base;
     let weights = match weights {
-        Start::Pretrained(weights) => {
-            let best = train(args, &data, &split, config, weights, &batcher, &mut log)?;
+        start::Weights::ToTrain(tensors, outputs) => {
+            let from = (config, tensors, outputs);
+            let best = train(args, &data, &split, from, &batcher, &mut log)?;
             export::Weights::Trained(best)
         }
-        Start::Packed(model) => export::Weights::Packed(model),
+        start::Weights::Packed(model) => export::Weights::Packed(model),
     };
     let logits = match &weights {
         export::Weights::Trained(best) => {
@@ -157,7 +155,7 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
             judge::logits(&model, &batcher, &split.validation)?
         }
         export::Weights::Packed(model) => {
-            let places: Vec<Option<usize>> = packed_places(model);
+            let places = start::places(model);
             let logits = judge::logits(&model.to_classifier()?, &batcher, &split.validation)?;
             judge::spread(logits, &places)
         }
@@ -222,13 +220,16 @@ struct Split<'a> {
     validation: Vec<u32>,
 }
 
-/// Trains from a pretrained encoder; answers the best checkpoint's weights.
+/// Trains from what there is; answers the best checkpoint's weights.
 fn train(
     args: &ChatArgs,
     data: &[DataEntry],
     split: &Split<'_>,
-    config: EncoderConfig,
-    weights: HashMap<String, candle_core::Tensor>,
+    (config, weights, outputs): (
+        EncoderConfig,
+        HashMap<String, candle_core::Tensor>,
+        Vec<Output>,
+    ),
     batcher: &Batcher<'_>,
     log: &mut RunLog,
 ) -> Result<BTreeMap<String, candle_core::Tensor>, TrainError> {
@@ -255,6 +256,7 @@ fn train(
         &args.exclude_source,
         args.validation_fraction,
         args.encoder.no_counterfactuals,
+        &args.encoder.warm_start,
     ))?;
     let settings = Settings {
         steps: args.encoder.steps,
@@ -265,7 +267,7 @@ fn train(
         patience: args.encoder.patience,
         seed: args.seed,
     };
-    let mut trainer = Trainer::new(settings, config, weights, batcher)?;
+    let mut trainer = Trainer::new(settings, config, weights, &outputs, batcher)?;
     trainer.run(
         &sampler,
         &args.out,
@@ -326,70 +328,6 @@ fn cascade(
 
 /// Fewest messages of a source that stands for ordinary chat.
 const MIN_CHAT_ROWS: usize = 5_000;
-
-/// What a run starts from.
-struct Base {
-    config: EncoderConfig,
-    shape: EncoderText,
-    weights: Start,
-    vocabulary: String,
-}
-
-enum Start {
-    /// To be trained.
-    Pretrained(HashMap<String, candle_core::Tensor>),
-    /// Trained before.
-    Packed(Box<ChatEncoder>),
-}
-
-fn base(args: &ChatArgs) -> Result<Base, TrainError> {
-    let read = |name: &str| -> Result<Vec<u8>, TrainError> {
-        if let Some(dir) = &args.encoder.base {
-            return read_file(&dir.join(name));
-        }
-        let entry =
-            catalog_entry(BASE).ok_or_else(|| TrainError::NoBase("no such model".into()))?;
-        let read = ArtifactStore::from_env().read(&entry, name);
-        read.map_err(|error| TrainError::NoBase(error.to_string()))
-    };
-    let config = EncoderConfig::from_bert(&read("config.json")?)?;
-    Ok(Base {
-        weights: Start::Pretrained(import_bert(&read("model.safetensors")?, &config)?),
-        vocabulary: String::from_utf8_lossy(&read("vocab.txt")?).into_owned(),
-        shape: SHAPE,
-        config,
-    })
-}
-
-/// A shipped encoder.
-fn from_folder(dir: &Path) -> Result<Base, TrainError> {
-    let model = ChatEncoder::from_bytes(&read_file(&dir.join(pack::WEIGHTS_FILE))?)?;
-    let vocabulary = read_file(&dir.join(pack::VOCABULARY_FILE))?;
-    let description = &model.description;
-    Ok(Base {
-        config: description.config,
-        shape: EncoderText {
-            own: description.own_tokens,
-            context: description.context_tokens,
-            emoji_names: description.emoji_names,
-        },
-        vocabulary: String::from_utf8_lossy(&vocabulary).into_owned(),
-        weights: Start::Packed(Box::new(model)),
-    })
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>, TrainError> {
-    std::fs::read(path).map_err(|source| TrainError::Io {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// For each of the packed encoder's outputs, its place among all heads.
-fn packed_places(model: &ChatEncoder) -> Vec<Option<usize>> {
-    let heads = model.description.heads.iter();
-    heads.map(|head| head_index(&head.name)).collect()
-}
 
 /// Names of the sources in order of appearance, and each row's.
 fn number_sources(rows: &[ChatRow]) -> (Vec<String>, Vec<usize>) {
