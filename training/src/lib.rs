@@ -8,6 +8,7 @@
 
 pub mod chat;
 pub mod data;
+mod disguise;
 pub mod encoder;
 pub mod metrics;
 pub mod recommender;
