@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::manifest::{MANIFEST_FILE, Manifest, ManifestError};
 
-const ENTRIES: [(&str, &str); 6] = [
+const ENTRIES: [(&str, &str); 7] = [
     (
         "catalog/nsfw-mobilenet-v2.toml",
         include_str!("../catalog/nsfw-mobilenet-v2.toml"),
+    ),
+    (
+        "catalog/nsfw-mobilenet-v2-mid.toml",
+        include_str!("../catalog/nsfw-mobilenet-v2-mid.toml"),
     ),
     (
         "catalog/yamnet.toml",

@@ -28,6 +28,10 @@ pub enum Task {
     TextEncoder,
     /// A frame to sexual-content classes.
     Nsfw,
+    /// The same, asked only about frames that the first network suspects.
+    NsfwConfirm,
+    /// Pooled features of a frame to objects in it.
+    FrameHeads,
     /// A second of sound to event classes.
     AudioEvents,
     /// A frame to boxes around text.
@@ -47,6 +51,8 @@ impl Task {
             Self::Chat => "chat",
             Self::TextEncoder => "text-encoder",
             Self::Nsfw => "nsfw",
+            Self::NsfwConfirm => "nsfw-confirm",
+            Self::FrameHeads => "frame-heads",
             Self::AudioEvents => "audio-events",
             Self::OcrDetect => "ocr-detect",
             Self::OcrRecognise => "ocr-recognise",
