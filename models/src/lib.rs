@@ -7,6 +7,7 @@
 //! - [`onnx`]: the subset of ONNX that the importers write and the fallback reads;
 //! - [`candle_graph`]: runs that subset without ONNX Runtime;
 //! - [`encoder`]: the text encoder, trained and run in Candle;
+//! - [`frame_heads`]: logistic heads on the features of the picture networks;
 //! - [`linear`]: linear models over hashed n-grams;
 //! - [`recommender`]: item-to-item, factor and ranking models, and the bundle they ship in;
 //! - [`card`]: model cards made from manifests.
@@ -15,6 +16,7 @@ pub mod candle_graph;
 pub mod card;
 pub mod catalog;
 pub mod encoder;
+pub mod frame_heads;
 pub mod import;
 pub mod linear;
 pub mod manifest;

@@ -133,6 +133,7 @@ impl Moderator {
         clock: Clock,
     ) -> Verdict {
         let offset_ms = context.start_ms.map_or(0, |start| start - window.start_ms);
+        let policy = context.policy.as_ref().unwrap_or(&self.policy);
         let mut timings = Timings {
             decode_ms,
             ..Timings::default()
@@ -149,6 +150,7 @@ impl Moderator {
             self.judge_frames(
                 &window.frames,
                 offset_ms,
+                policy,
                 &mut history.screen,
                 &mut collected,
                 &mut timings,
@@ -175,7 +177,6 @@ impl Moderator {
             media: Some(info.clone()),
             ..subject
         };
-        let policy = context.policy.as_ref().unwrap_or(&self.policy);
         let strictness = context.strictness.unwrap_or(NEUTRAL_STRICTNESS);
         subject.verdict(collected, policy, strictness, Some(history), timings, clock)
     }
