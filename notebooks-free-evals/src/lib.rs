@@ -11,6 +11,7 @@ pub mod evasion;
 pub mod files;
 pub mod folder_report;
 pub mod frames;
+pub mod hashes;
 pub mod load;
 pub mod moderated;
 pub mod recommender;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use novastream_evals::error::EvalError;
 use novastream_evals::moderated::FolderOptions;
-use novastream_evals::{audio, chat, evasion, frames, load, recommender, report, verdicts};
+use novastream_evals::{audio, chat, evasion, frames, hashes, load, recommender, report, verdicts};
 
 /// Evaluations and load tests; each prints a report on stdout.
 #[derive(Debug, Parser)]
@@ -24,7 +24,9 @@ enum Command {
     /// What is still seen of disguised words, and who is flagged for writing that way
     Evasion(evasion::EvasionOptions),
     /// Scores and false positives of pictures in labelled folders
-    Frames(FolderOptions),
+    Frames(frames::FramesOptions),
+    /// Speed, memory and exactness of the search in picture blocklists
+    Hashes(hashes::HashesOptions),
     /// Scores and false alarms of sound in labelled folders
     Audio(FolderOptions),
     /// A recommender on live lists, left-out items or whole rankings
@@ -54,7 +56,8 @@ fn run(command: Command) -> Result<(), EvalError> {
         Command::Chat(options) => report::print(&chat::run(&options)?, options.json),
         Command::Verdicts(options) => report::print(&verdicts::run(&options)?, options.json),
         Command::Evasion(options) => report::print(&evasion::run(&options)?, options.json),
-        Command::Frames(options) => report::print(&frames::run(&options)?, options.json),
+        Command::Frames(options) => report::print(&frames::run(&options)?, options.folder.json),
+        Command::Hashes(options) => report::print(&hashes::run(&options)?, options.json),
         Command::Audio(options) => report::print(&audio::run(&options)?, options.json),
         Command::Recommender(options) => report::print(&recommender::run(&options)?, options.json),
         Command::Load(options) => report::print(&load::run(&options)?, options.json),

@@ -31,7 +31,7 @@ pub struct ScoreFile {
 struct ScoreLine<'a> {
     file: String,
     label: &'a str,
-    scores: BTreeMap<Category, f32>,
+    scores: BTreeMap<String, f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
@@ -55,11 +55,25 @@ impl ScoreFile {
         file: &LabelledFile,
         result: Result<&BTreeMap<Category, CategoryResult>, &str>,
     ) -> Result<(), EvalError> {
+        let named = |scores: BTreeMap<Category, f32>| {
+            let named = scores.into_iter().map(|(c, s)| (c.to_string(), s));
+            named.collect()
+        };
+        self.add_named(file, result.map(|r| named(scores_of(r))))
+    }
+
+    /// The same for scores that have names of their own.
+    pub fn add_named(
+        &mut self,
+        file: &LabelledFile,
+        result: Result<BTreeMap<String, f32>, &str>,
+    ) -> Result<(), EvalError> {
+        let error = result.as_ref().err().copied();
         let line = ScoreLine {
             file: file.path.display().to_string(),
             label: &file.label,
-            scores: result.map(scores_of).unwrap_or_default(),
-            error: result.err(),
+            error,
+            scores: result.unwrap_or_default(),
         };
         let json = serde_json::to_string(&line)
             .map_err(|e| EvalError::internal(format!("can't write a score line: {e}")))?;

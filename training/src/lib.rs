@@ -1,6 +1,7 @@
 //! Offline training and export.
 //!
 //! - [`chat`]: multi-head linear models over hashed n-grams, from labelled chat;
+//! - [`frames`]: logistic heads on the features of the picture networks;
 //! - [`recommender`]: item-to-item, factor and ranking models, from behaviour events;
 //! - [`metrics`]: how good scores are;
 //! - [`data`]: the `data` subcommands.
@@ -8,5 +9,6 @@
 pub mod chat;
 pub mod data;
 pub mod encoder;
+pub mod frames;
 pub mod metrics;
 pub mod recommender;

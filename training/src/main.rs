@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use novastream_datasets::store::{DataStore, DatasetState};
 use novastream_training::chat::{self, ChatArgs, ChatReport};
 use novastream_training::data::{self, DataCommand, DataReport};
+use novastream_training::frames::{self, FramesArgs};
 use novastream_training::recommender::{self, RecommenderCommand, RecommenderSubcommand};
 
 /// Train the models of NovaStream.
@@ -25,6 +26,8 @@ enum Command {
     Data(DataCommand),
     /// The linear chat model
     Chat(Box<ChatArgs>),
+    /// Heads for pictures, from a folder per label
+    Frames(FramesArgs),
     /// The recommender
     Recommender(RecommenderCommand),
 }
@@ -53,6 +56,16 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 serde_json::to_string(&report)?
             } else {
                 summary(&report)
+            };
+            print(&text)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Frames(args) => {
+            let report = frames::run(&args)?;
+            let text = if args.json {
+                serde_json::to_string(&report)?
+            } else {
+                report.summary()
             };
             print(&text)?;
             Ok(ExitCode::SUCCESS)
