@@ -5,7 +5,7 @@
 //! and the `joint` weights look at both vectors together. A frame below the gate keeps a score under
 //! every score that the joint weights are likely to give, in the screen's order.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
@@ -328,9 +328,9 @@ impl FrameHeads {
         if !lengths.contains(&self.small) || !lengths.contains(&self.large) {
             return bad("a feature vector is empty or too long".to_owned());
         }
-        let mut names = BTreeMap::new();
+        let mut names = BTreeSet::new();
         for head in &self.heads {
-            if head.name.is_empty() || names.insert(&head.name, ()).is_some() {
+            if head.name.is_empty() || !names.insert(&head.name) {
                 return bad(format!("head {:?} is unnamed or there twice", head.name));
             }
             let fits = head.screen.weights.len() == self.small

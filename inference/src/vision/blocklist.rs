@@ -14,7 +14,7 @@ use novastream_features::pdq::PdqResult;
 
 use super::{
     hash_index::{HashIndex, MAX_DISTANCE, Words},
-    hash_list::{BlocklistError, HashList, POOR_QUALITY, words},
+    hash_list::{About, BlocklistError, HashList, POOR_QUALITY, words},
 };
 
 /// How often the files are looked at for changes, at most.
@@ -62,7 +62,7 @@ struct Set {
     starts: Vec<u32>,
     /// List and what it says about the entry.
     owners: Vec<(u16, u32)>,
-    lists: Vec<(String, Vec<(String, Option<String>)>)>,
+    lists: Vec<(String, Vec<About>)>,
 }
 
 impl Set {

@@ -75,6 +75,9 @@ impl BlocklistError {
     }
 }
 
+/// What a list says of an entry: its label and who gave it.
+pub(super) type About = (String, Option<String>);
+
 /// One list's hashes. Labels and sources are kept once each, because millions of entries share a
 /// few.
 #[derive(Clone, Debug, Default)]
@@ -82,8 +85,8 @@ pub struct HashList {
     pub(super) name: String,
     pub(super) entries: Vec<(Words, u32)>,
     /// Label and source of the entries that name it by its place.
-    pub(super) about: Vec<(String, Option<String>)>,
-    known: HashMap<(String, Option<String>), u32>,
+    pub(super) about: Vec<About>,
+    known: HashMap<About, u32>,
 }
 
 impl HashList {

@@ -49,7 +49,7 @@ impl std::fmt::Debug for VideoMatcher {
         f.debug_struct("VideoMatcher")
             .field("clips", &self.clips.len())
             .field("hashes", &self.index.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -172,11 +172,8 @@ mod tests {
     fn frames(clip: u8, range: std::ops::Range<u8>, noise: usize, start_ms: i64) -> Vec<FrameHash> {
         range
             .map(|i| {
-                let mut hash: [u8; 32] = std::array::from_fn(|b| {
-                    let mixed =
-                        u32::from(clip) * 7919 + u32::from(i) * 104_729 + b as u32 * 1_299_709;
-                    (mixed.wrapping_mul(2_654_435_761) >> 24) as u8
-                });
+                let mut hash: [u8; 32] =
+                    std::array::from_fn(|b| xxhash_rust::xxh3::xxh3_64(&[clip, i, b as u8]) as u8);
                 for bit in 0..noise {
                     hash[bit % 32] ^= 1 << (bit / 32);
                 }

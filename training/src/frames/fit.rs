@@ -202,7 +202,9 @@ fn direction(gradient: &[f64], past: &VecDeque<(Vec<f64>, Vec<f64>, f64)>) -> Ve
     }
     if let Some((_, turned, rho)) = past.back() {
         let scale = 1.0 / (rho * inner(turned, turned));
-        q.iter_mut().for_each(|q| *q *= scale);
+        for q in &mut q {
+            *q *= scale;
+        }
     }
     for ((moved, turned, rho), share) in past.iter().zip(shares.into_iter().rev()) {
         let back = rho * inner(turned, &q);
@@ -251,9 +253,9 @@ fn fit_rows(
         .sum::<usize>();
     let mut x: Vec<f32> = Vec::with_capacity(picked.len() * width);
     for (i, _) in &picked {
-        rows.features[*i]
-            .iter()
-            .for_each(|part| x.extend_from_slice(part));
+        for part in &rows.features[*i] {
+            x.extend_from_slice(part);
+        }
     }
     let n = picked.len() as f64;
     let (mut sums, mut squares) = (vec![0.0_f64; width], vec![0.0_f64; width]);

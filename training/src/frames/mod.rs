@@ -259,7 +259,9 @@ fn entries(pictures: &[Picture], labels: &[String]) -> Vec<LabelEntry> {
             groups.sort_unstable();
             groups.dedup();
             let mut hasher = Sha256::new();
-            own.iter().for_each(|p| hasher.update(p.sha256));
+            for picture in &own {
+                hasher.update(picture.sha256);
+            }
             LabelEntry {
                 label: label.clone(),
                 pictures: own.len(),
@@ -285,20 +287,18 @@ fn samples(
     let mut samples = Vec::with_capacity(pictures.len());
     for (picture, fold) in pictures.iter().zip(folds) {
         let key = format!("{}-{made:016x}", hex::encode(picture.sha256));
-        let views = match cache.get(&key) {
-            Some(views) => views,
-            None => {
-                let bytes =
-                    std::fs::read(&picture.path).map_err(|source| FramesTrainError::Io {
-                        path: picture.path.clone(),
-                        source,
-                    })?;
-                let image = decode_image(&bytes, &ImageLimits::default())?;
-                let images = pictures::views(picture, &image, area, args.views, args.seed)?;
-                let views = extractor.extract(&images)?;
-                cache.put(&key, &views)?;
-                views
-            }
+        let views = if let Some(views) = cache.get(&key) {
+            views
+        } else {
+            let bytes = std::fs::read(&picture.path).map_err(|source| FramesTrainError::Io {
+                path: picture.path.clone(),
+                source,
+            })?;
+            let image = decode_image(&bytes, &ImageLimits::default())?;
+            let images = pictures::views(picture, &image, area, args.views, args.seed)?;
+            let views = extractor.extract(&images)?;
+            cache.put(&key, &views)?;
+            views
         };
         samples.push(Sample {
             label: picture.label.clone(),

@@ -96,8 +96,8 @@ fn group(pictures: &mut [Picture]) {
             }
         }
     }
-    for i in 0..pictures.len() {
-        pictures[i].group = root(&mut parent, i);
+    for (i, picture) in pictures.iter_mut().enumerate() {
+        picture.group = root(&mut parent, i);
     }
 }
 

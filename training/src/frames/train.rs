@@ -75,6 +75,9 @@ impl HeadFigures {
     }
 }
 
+/// Logits of pictures and whether each is a positive.
+type Points = Vec<(f32, bool)>;
+
 /// Which weights a fit makes.
 #[derive(Clone, Copy, PartialEq)]
 enum Part {
@@ -158,7 +161,7 @@ pub fn head(
         },
     };
     let mut tried = Vec::new();
-    let mut best: Option<(f64, f64, Vec<(f32, bool)>)> = None;
+    let mut best: Option<(f64, f64, Points)> = None;
     for alpha in ALPHAS {
         let points = task.across(Part::Joint, alpha)?;
         let found = auc(&points).unwrap_or(0.0);
