@@ -226,7 +226,9 @@ mod tests {
     #[test]
     fn poor_and_strange_pictures_match_nothing() {
         let mut poor = frames(1, 0..20, 0, 0);
-        poor.iter_mut().for_each(|f| f.pdq.quality = 49);
+        for frame in &mut poor {
+            frame.pdq.quality = 49;
+        }
         assert!(matcher().find(&poor, 0.0, 0.0).is_empty());
         assert!(matcher().find(&frames(5, 0..20, 0, 0), 0.0, 0.0).is_empty());
         assert!(matcher().find(&[], 0.0, 0.0).is_empty());
