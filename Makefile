@@ -86,6 +86,11 @@ bench-service: ## Latency and throughput of the running service (on an idle mach
 bench-recsys: ## Recommender beside numpy and implicit; BENCH_MAX_USERS=1000000 for the full growth curve
 	@scripts/bench-recsys/run.sh
 
+.PHONY: ablate-recsys
+ablate-recsys: ## The ranker trained again without one group of features at a time (a quarter of an hour of processor time)
+	$(CARGO) build --release -p novastream-training -p novastream-evals --bins
+	scripts/ablate-recsys.sh
+
 .PHONY: train-chat
 train-chat: ## Train the chat model on NOVASTREAM_DATA into out/chat
 	$(CARGO) run --release -p novastream-training -- chat --data $(TRAIN_DATA) --out out/chat

@@ -112,7 +112,7 @@ codes! {
     ImageCorrupt "image_corrupt" 422 "The picture is damaged"
         "Send it again; if it persists, the source is broken."
     ImageUrlForbidden "image_url_forbidden" 403 "The picture's URL may not be fetched here"
-        "Send the picture as a data: URL; the settings watch.schemes and watch.allow_private_hosts decide about others."
+        "Send the picture as a data: URL; image_urls.allow_private_hosts decides about private addresses."
     ImageUrlFailed "image_url_failed" 422 "The picture's URL gave no picture"
         "Look whether the URL answers 200 with the bytes of a picture, or send it as a data: URL."
     CommentEmpty "comment_empty" 400 "The comment is empty"

@@ -96,9 +96,7 @@ async fn the_openai_package_for_python() {
         eprintln!("skipped: the Python package openai cannot be installed here");
         return;
     };
-    let mut closed = settings();
-    closed.watch.allow_private_hosts = false;
-    let s: Service = real_service(closed).await;
+    let s: Service = real_service(settings()).await;
     let dir = tempfile::tempdir().unwrap();
     let picture = picture(dir.path());
     must_pass(&python, &script("openai_client.py"), &[&s.url, &picture]).await;

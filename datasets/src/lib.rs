@@ -7,6 +7,7 @@
 //! - [`events`]: behaviour events of any column names, in the order of time;
 //! - [`folder`]: labelled files laid out as `DIR/LABEL/file`;
 //! - [`counterfactual`]: sentences that we wrote to teach what identity words do not mean;
+//! - [`functional`]: test cases of hate detection, kind by kind, that we wrote;
 //! - [`sample`]: small data that we wrote or made ourselves.
 
 pub mod chat;
@@ -15,6 +16,7 @@ mod error;
 pub mod events;
 pub mod folder;
 pub mod frame;
+pub mod functional;
 mod hash;
 mod jsonl;
 pub mod manifest;

@@ -14,7 +14,7 @@ const HOUR: i64 = 3_600;
 fn live(c: &mut Criterion) {
     let dir = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../models/zoo/recommender-sample/0.1.0"
+        "/../models/zoo/recommender-sample/0.2.0"
     );
     let bundle = match RecommenderBundle::load(Path::new(dir)) {
         Ok(bundle) => Arc::new(bundle),

@@ -110,9 +110,11 @@ fn encoder() -> ChatEncoder {
             config: CONFIG,
             own_tokens: 12,
             context_tokens: 8,
+            emoji_names: true,
             route: Route {
                 short: [0.1, 0.9],
                 long: [0.0, 1.0],
+                router: None,
             },
             heads: vec![head("toxicity"), head("hate")],
         },

@@ -1,6 +1,6 @@
-//! How many users a second one core serves from a recommender bundle: `recsys_serve DIR USERS
-//! LENGTH` makes random histories of LENGTH items (popular ones more often), lists the ten best
-//! unseen items of the whole catalogue, and prints one JSON object. Used by `make bench-recsys`.
+//! How many users a second one core serves from a recommender bundle: `recsys_serve DIR FILE` reads
+//! histories (a JSON list of item ids a line), lists the ten best unseen items of the whole
+//! catalogue for each, and prints one JSON object. Used by `make bench-recsys`.
 
 use std::process::ExitCode;
 
@@ -24,14 +24,13 @@ fn run() -> Result<String, String> {
     let mut args = std::env::args().skip(1);
     let mut next = |what: &str| {
         args.next()
-            .ok_or_else(|| format!("usage: recsys_serve DIR USERS LENGTH ({what} is missing)"))
+            .ok_or_else(|| format!("usage: recsys_serve DIR FILE ({what} is missing)"))
     };
-    let dir = next("DIR")?;
-    let number = |text: String| text.parse::<usize>().map_err(|error| error.to_string());
-    let (users, length) = (number(next("USERS")?)?, number(next("LENGTH")?)?);
+    let (dir, file) = (next("DIR")?, next("FILE")?);
     let bundle = RecommenderBundle::load(dir.as_ref()).map_err(|error| error.to_string())?;
     let items = bundle.items().len();
-    let histories = histories(users, length, items);
+    let histories = histories(&file, &bundle)?;
+    let users = histories.len();
     let mut figures = serde_json::Map::new();
     if let Some(ease) = &bundle.base.ease {
         let kind = match ease {
@@ -75,23 +74,16 @@ fn run() -> Result<String, String> {
     serde_json::to_string(&figures).map_err(|error| error.to_string())
 }
 
-/// Histories by a fixed random sequence; the square of a uniform number favours low item numbers.
-fn histories(users: usize, length: usize, items: usize) -> Vec<Vec<(u32, f32)>> {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as f64 / (1_u64 << 53) as f64
-    };
-    (0..users)
-        .map(|_| {
-            let mut taken: Vec<u32> = (0..length)
-                .map(|_| (random().powi(2) * items as f64) as u32)
-                .collect();
-            taken.sort_unstable();
-            taken.dedup();
-            taken.into_iter().map(|item| (item, 1.0)).collect()
+/// One history a line of the file; ids that the bundle does not know are left out.
+fn histories(file: &str, bundle: &RecommenderBundle) -> Result<Vec<Vec<(u32, f32)>>, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+    text.lines()
+        .map(|line| {
+            let ids: Vec<String> = serde_json::from_str(line).map_err(|error| error.to_string())?;
+            let known = ids.iter().filter_map(|id| bundle.item_number(id));
+            let mut history: Vec<(u32, f32)> = known.map(|item| (item, 1.0)).collect();
+            history.sort_unstable_by_key(|(item, _)| *item);
+            Ok(history)
         })
         .collect()
 }

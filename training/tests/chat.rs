@@ -42,7 +42,11 @@ fn train(out: &Path, more: &[&str]) -> ChatReport {
 fn score(model: &LinearChatModel, head: &str, text: &str) -> f32 {
     let (mut features, mut scores) = (Vec::new(), Vec::new());
     let normalized = Normalizer::new().normalize(text);
-    NgramHasher::new(model.hash_bits()).features(text, &normalized, &mut features);
+    NgramHasher::with_set(model.hash_bits(), model.ngram_set()).features(
+        text,
+        &normalized,
+        &mut features,
+    );
     model.score(&features, &mut scores);
     scores[model.head(head).expect(head)]
 }

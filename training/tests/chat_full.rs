@@ -191,6 +191,36 @@ fn a_run_that_was_stopped_goes_on_to_the_same_weights() {
 }
 
 #[test]
+fn a_run_goes_on_from_what_an_earlier_one_shipped() {
+    let dir = tempfile::tempdir().expect("dir");
+    base(dir.path());
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    chat::run(&args(dir.path(), &first, "60")).expect("run");
+    let mut more = args(dir.path(), &second, "20");
+    more.encoder.base = None;
+    more.encoder.warm_start = Some(first.clone());
+    chat::run(&more).expect("run");
+    let loss = |out: &Path| -> f64 {
+        let log = std::fs::read_to_string(out.join("train.log")).expect("log");
+        let first = log.lines().find_map(|line| line.split_once("loss "));
+        let number = first.and_then(|(_, rest)| rest.split(',').next()?.parse().ok());
+        number.expect("a loss")
+    };
+    // Twenty steps from fresh heads end far above where the earlier run stood.
+    assert!(
+        loss(&second) < 0.8 * loss(&first),
+        "{} {}",
+        loss(&second),
+        loss(&first)
+    );
+    let card = std::fs::read_to_string(second.join("MODEL_CARD.md")).expect("card");
+    assert!(
+        card.contains("from the weights of `chat-minilm@0.1.0`"),
+        "{card}"
+    );
+}
+
+#[test]
 fn what_cannot_be_trained_says_why() {
     let dir = tempfile::tempdir().expect("dir");
     let missing = args(&dir.path().join("nothing"), &dir.path().join("run"), "1");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::check::Findings;
 
 /// The model that the demo's list comes from, trained on a synthetic log; in the zoo.
-pub const MODEL: &str = "recommender-sample/0.1.0";
+pub const MODEL: &str = "recommender-sample/0.2.0";
 
 /// What the channels say of themselves: `item_id,title,tags,category`.
 const ITEMS: &str = include_str!("../../../datasets/samples/viewers-items.csv");

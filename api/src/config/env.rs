@@ -156,6 +156,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "allows private, loopback and link-local hosts",
     ),
     (
+        "image_urls.allow_private_hosts",
+        "pictures are fetched from private, loopback and link-local hosts as well",
+    ),
+    (
         "recommend.model",
         "folder of a trained recommender; without one, lists are what is trending",
     ),

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use config::{Config, Environment, File, FileFormat, Map, Source, Value, ValueKind};
 
 pub use settings::{
-    BackendChoice, LimitSettings, LogFormat, LogSettings, ModelSettings, QueueSettings,
-    RetentionSettings, Settings, ShutdownSettings, SseSettings, StoreSettings, WatchSettings,
+    BackendChoice, ImageUrlSettings, LimitSettings, LogFormat, LogSettings, ModelSettings,
+    QueueSettings, RetentionSettings, Settings, ShutdownSettings, SseSettings, StoreSettings,
+    WatchSettings,
 };
 
 /// What is wrong with the configuration. The text tells what to change.

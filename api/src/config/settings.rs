@@ -57,6 +57,8 @@ pub struct Settings {
     pub retention: RetentionSettings,
     /// Live URLs that the service pulls.
     pub watch: WatchSettings,
+    /// Pictures that a request names by URL.
+    pub image_urls: ImageUrlSettings,
     /// Recommendations.
     pub recommend: RecommendSettings,
     /// Server-sent events.
@@ -188,6 +190,15 @@ pub struct WatchSettings {
     pub allow_private_hosts: bool,
 }
 
+/// `[image_urls]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImageUrlSettings {
+    /// Allows hosts in private, loopback and link-local networks. Off: whoever may send a message
+    /// would otherwise make this machine ask its neighbours.
+    pub allow_private_hosts: bool,
+}
+
 /// `[recommend]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -247,6 +258,7 @@ impl Default for Settings {
             store: StoreSettings::default(),
             retention: RetentionSettings::default(),
             watch: WatchSettings::default(),
+            image_urls: ImageUrlSettings::default(),
             recommend: RecommendSettings::default(),
             sse: SseSettings::default(),
             shutdown: ShutdownSettings::default(),

@@ -1,6 +1,6 @@
 //! Which URLs may be watched, and how they are shown.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use url::{Host, Url};
@@ -65,21 +65,36 @@ pub async fn check(text: &str, w: &WatchSettings, asker: Asker) -> Result<String
     Ok(text.to_owned())
 }
 
-async fn public(host: &str, port: u16) -> Result<(), ApiError> {
+/// The addresses of a host, none of them private. Whoever connects should connect to these: a name
+/// that is resolved a second time may lead elsewhere.
+///
+/// # Errors
+/// `watch_url_invalid`, `watch_url_forbidden`.
+pub async fn public(host: &str, port: u16) -> Result<Vec<SocketAddr>, ApiError> {
+    let addresses = resolve(host, port).await?;
+    match addresses.iter().find(|a| is_private(a.ip())) {
+        Some(a) => Err(forbidden(&format!(
+            "`{host}` is {}, a private address",
+            a.ip()
+        ))),
+        None => Ok(addresses),
+    }
+}
+
+/// The addresses of a host.
+///
+/// # Errors
+/// `watch_url_invalid`.
+pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ApiError> {
     // Schemes that the URL standard does not know keep addresses as plain text.
-    let addresses: Vec<IpAddr> = match Host::parse(host) {
-        Ok(Host::Ipv4(ip)) => vec![IpAddr::V4(ip)],
-        Ok(Host::Ipv6(ip)) => vec![IpAddr::V6(ip)],
+    Ok(match Host::parse(host) {
+        Ok(Host::Ipv4(ip)) => vec![SocketAddr::new(ip.into(), port)],
+        Ok(Host::Ipv6(ip)) => vec![SocketAddr::new(ip.into(), port)],
         _ => tokio::net::lookup_host((host, port))
             .await
             .map_err(|e| invalid(&format!("the host `{host}` cannot be resolved: {e}")))?
-            .map(|address| address.ip())
             .collect(),
-    };
-    match addresses.into_iter().find(|ip| is_private(*ip)) {
-        Some(ip) => Err(forbidden(&format!("`{host}` is {ip}, a private address"))),
-        None => Ok(()),
-    }
+    })
 }
 
 /// Loopback, link-local, private, shared, multicast, reserved and unspecified addresses.

@@ -11,8 +11,21 @@ const RUN_GAP_HOURS: f32 = 3.0;
 pub(super) const LIVE_SLOTS: i64 = 18;
 /// Half-life of the daily rhythm in hours.
 const RHYTHM_HALF_LIFE: f32 = 336.0;
+/// Half-life in hours of what people start next.
+const NEXT_HALF_LIFE: f32 = 336.0;
+/// Most channels that are remembered as next ones.
+const MOST_NEXT: usize = 64;
 
-/// A channel's state; a few hundred bytes, however busy it is.
+/// A channel that people started right after this one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Next {
+    item: u32,
+    /// Fading count at `at`.
+    count: f32,
+    at: i64,
+}
+
+/// A channel's state; at most about a kilobyte, however busy it is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Channel {
     /// Fading counts at `last`, one for each half-life.
@@ -36,6 +49,8 @@ pub(super) struct Channel {
     slot: i64,
     /// Latest known group.
     pub group: Option<u32>,
+    /// What people started next.
+    next: Vec<Next>,
 }
 
 impl Default for Channel {
@@ -52,6 +67,7 @@ impl Default for Channel {
             active: 0,
             slot: 0,
             group: None,
+            next: Vec::new(),
         }
     }
 }
@@ -87,6 +103,37 @@ impl Channel {
         self.total += 1;
         self.last = self.last.max(time);
         self.mark(clock.slot(time));
+    }
+
+    /// Counts that somebody whose latest start was this channel started `item` at `time`.
+    pub fn lead_to(&mut self, item: u32, time: i64, clock: HourClock) {
+        let late = |next: &Next| fade(clock.hours(next.at, time), NEXT_HALF_LIFE);
+        if let Some(next) = self.next.iter_mut().find(|next| next.item == item) {
+            next.count = next.count * late(next) + 1.0;
+            next.at = next.at.max(time);
+            return;
+        }
+        if self.next.len() >= MOST_NEXT {
+            let left = |next: &Next| next.count * late(next);
+            let least = (0..self.next.len())
+                .min_by(|a, b| left(&self.next[*a]).total_cmp(&left(&self.next[*b])));
+            if let Some(at) = least {
+                self.next.swap_remove(at);
+            }
+        }
+        self.next.push(Next {
+            item,
+            count: 1.0,
+            at: time,
+        });
+    }
+
+    /// The channels that people started next, each with its fading count at `time`.
+    pub fn next_at(&self, time: i64, clock: HourClock) -> impl Iterator<Item = (u32, f32)> {
+        self.next.iter().map(move |next| {
+            let hours = clock.hours(next.at, time);
+            (next.item, next.count * fade(hours, NEXT_HALF_LIFE))
+        })
     }
 
     fn mark(&mut self, slot: i64) {

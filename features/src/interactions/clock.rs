@@ -8,6 +8,8 @@ pub struct HourClock {
 
 /// Ten minutes: the grain in which a channel's activity is remembered.
 const SLOTS_PER_HOUR: f64 = 6.0;
+/// Hours of a week.
+const WEEK: f64 = 168.0;
 
 impl HourClock {
     /// A clock whose steps last `step_seconds`; `None` unless that is above 0 and finite.
@@ -27,6 +29,11 @@ impl HourClock {
         (time as f64 * self.hours_per_step).rem_euclid(24.0) as f32
     }
 
+    /// Hour of the week, 0..168, counted from step 0.
+    pub(super) fn hour_of_week(self, time: i64) -> f32 {
+        (time as f64 * self.hours_per_step).rem_euclid(WEEK) as f32
+    }
+
     /// The slot of ten minutes that a time falls into.
     pub(super) fn slot(self, time: i64) -> i64 {
         // Far inside the range, so that sums of slots can't overflow.
@@ -44,8 +51,17 @@ impl HourClock {
 
 /// Distance of two hours of the day around the clock, 0..=12.
 pub(super) fn apart(a: f32, b: f32) -> f32 {
+    around(a, b, 24.0)
+}
+
+/// Distance of two hours of the week, 0..=84.
+pub(super) fn apart_in_week(a: f32, b: f32) -> f32 {
+    around(a, b, WEEK as f32)
+}
+
+fn around(a: f32, b: f32, whole: f32) -> f32 {
     let gap = (a - b).abs();
-    gap.min(24.0 - gap)
+    gap.min(whole - gap)
 }
 
 /// What is left of 1 after `hours` with a half-life.

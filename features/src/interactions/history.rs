@@ -178,6 +178,10 @@ impl History {
             self.channels.resize_with(item + 1, Channel::default);
         }
         let person = &mut self.people[user];
+        let before = person.events.last().filter(|last| last.1 <= event.time);
+        if let Some(before) = before.and_then(|(item, _)| self.channels.get_mut(*item as usize)) {
+            before.lead_to(event.item, event.time, self.clock);
+        }
         let first = person.add(event.item, event.time, self.limits.events_per_user.max(1));
         if let Some(vector) = self.vectors.of(event.item) {
             let count = person.count(event.item) as f32;

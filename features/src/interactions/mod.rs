@@ -11,6 +11,7 @@
 
 mod channel;
 mod clock;
+mod fill;
 mod history;
 mod names;
 mod person;

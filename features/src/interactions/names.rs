@@ -67,10 +67,25 @@ pub const FEATURES: [&str; FEATURE_COUNT] = [
     "score_content",
     "score_segment",
     "score_sequence",
+    // What is usually started after the user's latest start, by the user and by everybody.
+    "next_own_count",
+    "next_own_share",
+    "next_share",
+    // The user and the candidate, further.
+    "own_same_week_hour",
+    "own_faded_3d_rank",
+    // Collaborative models, further: factors, and the past by the last three days.
+    "score_factors",
+    "score_days",
+    // Where newcomers go: to the candidate, and to it among what is live of its group, alone and
+    // times the share of the user's starts that fell into the group.
+    "channel_log_newcomers",
+    "channel_share_of_group",
+    "group_expected",
 ];
 
 /// How many features a row has.
-pub(super) const FEATURE_COUNT: usize = 58;
+pub(super) const FEATURE_COUNT: usize = 68;
 
 /// The names that a trained ranker expects, to be compared with [`FEATURES`] at load.
 #[derive(Clone, Debug, PartialEq, Eq)]

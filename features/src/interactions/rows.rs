@@ -1,44 +1,25 @@
-//! One row of numbers for each candidate.
+//! The rows of one list, and what is summed on the way to them.
 
-use super::BaseScores;
-use super::clock::{apart, fade};
-use super::history::History;
 use super::names::FEATURE_COUNT;
-use super::person::Person;
-use super::vectors::dot;
-
-/// Half-lives of own counts in hours: half a day, three days, two weeks.
-const OWN_HALF_LIVES: [f32; 3] = [12.0, 72.0, 336.0];
-/// Half-life of own starts in the comparison of hours of the day.
-const HOUR_HALF_LIFE: f32 = 336.0;
-/// Width of an hour-of-day match in hours.
-const HOUR_WIDTH: f32 = 1.0;
-/// A session: starts within this many hours.
-const SESSION_HOURS: f32 = 3.0;
-/// Half-life in hours of what others started lately.
-const SIMILAR_HALF_LIFE: f32 = 2.0;
-/// Stands for "never" among log ages, which reach about 10.
-const NEVER: f32 = 20.0;
-
-/// Latest starts that a sequence model is shown.
-const LATEST: usize = 32;
 
 /// The rows of one list; reuse it from list to list, nothing is allocated then.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
-    values: Vec<f32>,
+    pub(super) values: Vec<f32>,
     /// Candidate position by item, `u32::MAX` elsewhere.
-    place: Vec<u32>,
-    own: Vec<OwnSums>,
-    similar: Vec<Similar>,
-    long: Vec<(u32, f32)>,
-    session: Vec<(u32, f32)>,
-    latest: Vec<u32>,
-    /// Long, session, last; content, segment, sequence.
-    scores: [Vec<f32>; 6],
-    keys: Vec<u64>,
-    unit: Vec<f32>,
-    items: Vec<u32>,
+    pub(super) place: Vec<u32>,
+    pub(super) own: Vec<OwnSums>,
+    pub(super) similar: Vec<Similar>,
+    pub(super) long: Vec<(u32, f32)>,
+    pub(super) session: Vec<(u32, f32)>,
+    pub(super) latest: Vec<u32>,
+    pub(super) days: Vec<(u32, f32)>,
+    /// Long, session, last; content, segment, sequence; factors, days.
+    pub(super) scores: [Vec<f32>; 8],
+    pub(super) keys: Vec<u64>,
+    pub(super) unit: Vec<f32>,
+    pub(super) items: Vec<u32>,
+    pub(super) groups: Vec<GroupSums>,
 }
 
 impl Rows {
@@ -58,346 +39,64 @@ impl Rows {
 
 /// Sums over the user's events with one candidate.
 #[derive(Clone, Copy, Debug, Default)]
-struct OwnSums {
-    faded: [f32; 3],
-    same_hour: f32,
-    in_session: f32,
-    rank: f32,
+pub(super) struct OwnSums {
+    pub(super) faded: [f32; 3],
+    pub(super) same_hour: f32,
+    pub(super) in_session: f32,
+    pub(super) same_week_hour: f32,
+    /// Starts right after an earlier start of the user's latest item, fading.
+    pub(super) after_last: f32,
+    pub(super) rank: f32,
     /// Position among the own items; `None` for a candidate that is new to the user.
-    own: Option<u32>,
+    pub(super) own: Option<u32>,
 }
 
 /// What people like the user did with one candidate lately.
 #[derive(Clone, Copy, Debug, Default)]
-struct Similar {
-    close: f32,
-    close_new: f32,
-    sum: f32,
-    count: f32,
+pub(super) struct Similar {
+    pub(super) close: f32,
+    pub(super) close_new: f32,
+    pub(super) sum: f32,
+    pub(super) count: f32,
+}
+
+/// Sums over one group.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct GroupSums {
+    pub(super) group: u32,
+    /// Recent starts of its candidates.
+    pub(super) active: f32,
+    /// The user's starts.
+    pub(super) own: f32,
+}
+
+/// The sums of a group; there are few, so they are looked for one by one.
+pub(super) fn group_of(groups: &mut Vec<GroupSums>, group: u32) -> &mut GroupSums {
+    let found = groups.iter().position(|sums| sums.group == group);
+    let at = found.unwrap_or_else(|| {
+        groups.push(GroupSums {
+            group,
+            ..GroupSums::default()
+        });
+        groups.len() - 1
+    });
+    &mut groups[at]
 }
 
 /// What holds for the whole list.
 #[derive(Clone, Copy, Debug, Default)]
-struct Whole {
-    same_hour: f32,
-    session: f32,
-    distinct: f32,
-    new_in_last: f32,
-    last: Option<(u32, i64)>,
-}
-
-impl History {
-    /// Fills one row per candidate for `user` at `time`; call [`History::advance`] to that time
-    /// first. Candidates must not repeat. Unknown users and items are fine.
-    pub fn features(
-        &self,
-        user: u32,
-        time: i64,
-        candidates: &[u32],
-        base: &mut dyn BaseScores,
-        rows: &mut Rows,
-    ) {
-        let nobody = Person::default();
-        let person = self.people.get(user as usize).unwrap_or(&nobody);
-        rows.begin(candidates);
-        let whole = self.own_sums(person, time, rows);
-        self.similar(user, person, time, rows);
-        self.base_scores(person, time, candidates, whole, base, rows);
-        for (at, item) in candidates.iter().enumerate() {
-            self.own_row(person, time, *item, at, rows);
-            self.channel_row(time, *item, at, rows);
-            self.score_row(*item, at, whole, rows);
-        }
-        self.list_columns(person, time, whole, rows);
-        rows.end(candidates);
-    }
-
-    fn own_sums(&self, person: &Person, time: i64, rows: &mut Rows) -> Whole {
-        let now = self.clock.hour_of_day(time);
-        let mut whole = Whole {
-            last: person.events.last().copied(),
-            distinct: person.own.len() as f32,
-            ..Whole::default()
-        };
-        let latest = person.events.len().saturating_sub(10);
-        let since = person.events.get(latest).map_or(i64::MAX, |event| event.1);
-        whole.new_in_last = person.own.iter().filter(|own| own.first >= since).count() as f32;
-        for &(item, at) in &person.events {
-            let age = self.clock.hours(at, time);
-            let near = apart(self.clock.hour_of_day(at), now) / HOUR_WIDTH;
-            let same_hour = if near < 4.0 {
-                (-0.5 * near * near).exp() * fade(age, HOUR_HALF_LIFE)
-            } else {
-                0.0
-            };
-            let session = if age <= SESSION_HOURS { 1.0 } else { 0.0 };
-            whole.same_hour += same_hour;
-            whole.session += session;
-            if let Some(sums) = rows.own_of(item) {
-                for (sum, half_life) in sums.faded.iter_mut().zip(OWN_HALF_LIVES) {
-                    *sum += fade(age, half_life);
-                }
-                sums.same_hour += same_hour;
-                sums.in_session += session;
-            }
-        }
-        // Recency ranks: the distinct items from the latest on.
-        rows.keys.clear();
-        rows.keys
-            .extend(person.own.iter().zip(0_u64..).map(|(own, at)| {
-                let age = time.saturating_sub(own.last).clamp(0, i64::from(u32::MAX)) as u64;
-                (age << 32) | at
-            }));
-        rows.keys.sort_unstable();
-        for rank in 0..rows.keys.len() {
-            let own = (rows.keys[rank] & u64::from(u32::MAX)) as u32;
-            if let Some(sums) = rows.own_of(person.own[own as usize].item) {
-                sums.rank = rank as f32;
-                sums.own = Some(own);
-            }
-        }
-        whole
-    }
-
-    fn similar(&self, user: u32, person: &Person, time: i64, rows: &mut Rows) {
-        rows.unit.clear();
-        let length = person.length;
-        if length <= 0.0 {
-            return;
-        }
-        rows.unit
-            .extend(person.vector.iter().map(|value| value / length));
-        for event in &self.recent {
-            if event.user == user || event.time >= time {
-                continue;
-            }
-            let Some(place) = rows.place_of(event.item) else {
-                continue;
-            };
-            let Some(other) = self.people.get(event.user as usize) else {
-                continue;
-            };
-            if other.length <= 0.0 {
-                continue;
-            }
-            let cosine = dot(&rows.unit, &other.vector) / other.length;
-            let similar = &mut rows.similar[place];
-            similar.sum += cosine;
-            similar.count += 1.0;
-            let weight = cosine.max(0.0).powi(2)
-                * fade(self.clock.hours(event.time, time), SIMILAR_HALF_LIFE);
-            similar.close += weight;
-            if event.first {
-                similar.close_new += weight;
-            }
-        }
-    }
-
-    fn base_scores(
-        &self,
-        person: &Person,
-        time: i64,
-        candidates: &[u32],
-        whole: Whole,
-        base: &mut dyn BaseScores,
-        rows: &mut Rows,
-    ) {
-        rows.long.clear();
-        rows.session.clear();
-        for own in &person.own {
-            rows.long.push((own.item, (own.count as f32).ln_1p()));
-            let fresh = fade(self.clock.hours(own.last, time), OWN_HALF_LIVES[0]);
-            if fresh > 0.01 {
-                rows.session.push((own.item, fresh));
-            }
-        }
-        for scores in &mut rows.scores {
-            scores.clear();
-            scores.resize(candidates.len(), 0.0);
-        }
-        rows.latest.clear();
-        let skip = person.events.len().saturating_sub(LATEST);
-        let latest = person.events.iter().skip(skip);
-        rows.latest.extend(latest.map(|(item, _)| *item));
-        let [long, session, last, content, segment, sequence] = &mut rows.scores;
-        base.long(&rows.long, candidates, long);
-        base.long(&rows.session, candidates, session);
-        if let Some((item, _)) = whole.last {
-            base.long(&[(item, 1.0)], candidates, last);
-        }
-        base.content(&rows.long, candidates, content);
-        base.segment(&rows.long, candidates, segment);
-        base.sequence(&rows.latest, candidates, sequence);
-    }
-
-    fn own_row(&self, person: &Person, time: i64, item: u32, at: usize, rows: &mut Rows) {
-        let sums = rows.own[at];
-        let row = rows.row(at);
-        let Some(own) = sums.own.and_then(|own| person.own.get(own as usize)) else {
-            row[4] = NEVER;
-            row[5] = 1000.0;
-            row[7] = -2.0;
-            row[8] = -2.0;
-            row[11] = -1.0;
-            row[13] = -1.0;
-            row[15] = -1.0;
-            row[16] = -1000.0;
-            return;
-        };
-        let count = own.count as f32;
-        let age = self.clock.hours(own.last, time);
-        let gap = self.clock.hours(own.first, own.last) / (count - 1.0).max(1.0);
-        let (mut exposed, mut exposed_faded) =
-            (own.exposed, own.exposed_faded_at(time, self.clock));
-        let run_start = self
-            .channels
-            .get(item as usize)
-            .map_or(i64::MIN, |channel| channel.run_start);
-        let mut passed = 0.0;
-        for &(other, chosen) in person.events.iter().rev() {
-            if !self.is_unsettled(chosen, time) {
-                break;
-            }
-            if chosen > own.first && self.live_around(item, chosen) {
-                exposed += 1.0;
-                exposed_faded += 1.0;
-            }
-            if other != item && chosen >= run_start {
-                passed += 1.0;
-            }
-        }
-        row[0] = count.ln_1p();
-        row[1..4].copy_from_slice(&sums.faded);
-        row[4] = age.ln_1p();
-        row[5] = sums.rank;
-        row[6] = count / person.total.max(1) as f32;
-        row[7] = if own.count > 1 {
-            age / (gap + 0.2)
-        } else {
-            -1.0
-        };
-        row[8] = if own.count > 1 { gap.ln_1p() } else { -1.0 };
-        row[9] = sums.same_hour;
-        row[11] = count / (exposed + 3.0);
-        row[12] = exposed;
-        row[13] = sums.faded[1] / (exposed_faded + 1.0);
-        row[14] = sums.in_session;
-        row[15] = self.clock.hours(own.first, time).ln_1p();
-        row[16] = self.clock.hours(run_start, time) - age;
-        row[17] = passed;
-    }
-
-    fn channel_row(&self, time: i64, item: u32, at: usize, rows: &mut Rows) {
-        let row = rows.row(at);
-        let Some(channel) = self.channels.get(item as usize).filter(|c| c.total > 0) else {
-            row[27] = 1000.0;
-            row[28] = 1000.0;
-            row[30] = 1.0;
-            return;
-        };
-        let (counts, first) = channel.counts_at(time, self.clock);
-        row[21] = counts[0];
-        row[22] = counts[1];
-        row[23] = counts[2].ln_1p();
-        row[24] = counts[3].ln_1p();
-        row[25] = (channel.total as f32).ln_1p();
-        row[26] = (counts[2] + 0.5) / (counts[3] / 7.0 + 1.0);
-        row[27] = self.clock.hours(channel.last, time);
-        row[28] = self.clock.hours(channel.run_start, time);
-        row[29] = channel.run_count as f32;
-        row[30] = channel.rhythm_at(self.clock.hour_of_day(time));
-        row[31] = (first + 0.3) / (counts[2] + 1.0);
-        row[32] = channel.total as f32 / (channel.people as f32 + 1.0);
-    }
-
-    fn score_row(&self, item: u32, at: usize, whole: Whole, rows: &mut Rows) {
-        let similar = rows.similar[at];
-        let scores: [f32; 6] = std::array::from_fn(|model| rows.scores[model][at]);
-        let vector = self.vectors.of(item);
-        let scale = self.vectors.scale(item);
-        let similar_item = vector.map_or(0.0, |vector| dot(&rows.unit, vector) * scale);
-        let similar_last = match (vector, whole.last) {
-            (Some(vector), Some((last, _))) => self.vectors.of(last).map_or(0.0, |other| {
-                dot(vector, other) * scale * self.vectors.scale(last)
-            }),
-            _ => 0.0,
-        };
-        let row = rows.row(at);
-        row[34..37].copy_from_slice(&scores[..3]);
-        row[55..58].copy_from_slice(&scores[3..]);
-        row[39] = similar_item;
-        row[40] = similar_last;
-        row[41] = similar.close;
-        row[42] = similar.close_new;
-        row[43] = similar.sum / (similar.count + 1.0);
-    }
-
-    fn list_columns(&self, person: &Person, time: i64, whole: Whole, rows: &mut Rows) {
-        let columns = [(20, 0), (33, 22), (37, 34), (44, 41)];
-        for (rank, column) in columns {
-            rows.rank(column, rank);
-        }
-        self.group_column(person, rows);
-        let (mut live, mut best) = (0.0, 0.0_f32);
-        let (mut sum_12h, mut sum_3d, mut best_score) = (0.05, 0.05, f32::NEG_INFINITY);
-        for row in rows.iter() {
-            live += f32::from(u8::from(row[0] > 0.0));
-            best = best.max(row[2]);
-            sum_12h += row[1];
-            sum_3d += row[2];
-            best_score = best_score.max(row[34]);
-        }
-        let since_last = whole
-            .last
-            .map_or(NEVER, |(_, last)| self.clock.hours(last, time).ln_1p());
-        let shared = [
-            live,
-            best,
-            (person.total as f32).ln_1p(),
-            whole.distinct / (person.total as f32 + 1.0),
-            whole.new_in_last,
-            whole.session,
-            since_last,
-            whole.same_hour,
-            self.clock.hour_of_day(time),
-        ];
-        for row in rows.values.chunks_exact_mut(FEATURE_COUNT) {
-            row[10] = row[9] / (whole.same_hour + 0.3);
-            row[18] = row[1] / sum_12h;
-            row[19] = row[2] / sum_3d;
-            row[38] = row[34] - best_score;
-            row[46..55].copy_from_slice(&shared);
-        }
-    }
-
-    /// The share of the user's starts that fell into the candidate's group.
-    fn group_column(&self, person: &Person, rows: &mut Rows) {
-        let group = |item: u32| self.channels.get(item as usize).and_then(|c| c.group);
-        let mut shares: Vec<(u32, f32)> = Vec::new();
-        for own in &person.own {
-            let Some(group) = group(own.item) else {
-                continue;
-            };
-            match shares.iter_mut().find(|(known, _)| *known == group) {
-                Some((_, share)) => *share += own.count as f32,
-                None => shares.push((group, own.count as f32)),
-            }
-        }
-        if shares.is_empty() {
-            return;
-        }
-        let total = person.total as f32 + 1.0;
-        for at in 0..rows.items.len() {
-            let share = group(rows.items[at])
-                .and_then(|group| shares.iter().find(|(known, _)| *known == group))
-                .map_or(0.0, |(_, share)| share / total);
-            rows.row(at)[45] = share;
-        }
-    }
+pub(super) struct Whole {
+    pub(super) same_hour: f32,
+    pub(super) session: f32,
+    /// All starts right after an earlier start of the latest item, fading.
+    pub(super) after_last: f32,
+    pub(super) distinct: f32,
+    pub(super) new_in_last: f32,
+    pub(super) last: Option<(u32, i64)>,
 }
 
 impl Rows {
-    fn begin(&mut self, candidates: &[u32]) {
+    pub(super) fn begin(&mut self, candidates: &[u32]) {
         self.values.clear();
         self.values.resize(candidates.len() * FEATURE_COUNT, 0.0);
         self.items.clear();
@@ -415,31 +114,31 @@ impl Rows {
         }
     }
 
-    fn end(&mut self, candidates: &[u32]) {
+    pub(super) fn end(&mut self, candidates: &[u32]) {
         for item in candidates {
             self.place[*item as usize] = u32::MAX;
         }
     }
 
-    fn place_of(&self, item: u32) -> Option<usize> {
+    pub(super) fn place_of(&self, item: u32) -> Option<usize> {
         self.place
             .get(item as usize)
             .filter(|place| **place != u32::MAX)
             .map(|place| *place as usize)
     }
 
-    fn own_of(&mut self, item: u32) -> Option<&mut OwnSums> {
+    pub(super) fn own_of(&mut self, item: u32) -> Option<&mut OwnSums> {
         let place = self.place_of(item)?;
         Some(&mut self.own[place])
     }
 
-    fn row(&mut self, at: usize) -> &mut [f32] {
+    pub(super) fn row(&mut self, at: usize) -> &mut [f32] {
         &mut self.values[at * FEATURE_COUNT..(at + 1) * FEATURE_COUNT]
     }
 
     /// Writes into column `to` how many candidates have more in column `from`; equal values
     /// share a rank.
-    fn rank(&mut self, from: usize, to: usize) {
+    pub(super) fn rank(&mut self, from: usize, to: usize) {
         self.keys.clear();
         let rows = self.values.chunks_exact(FEATURE_COUNT);
         self.keys.extend(rows.zip(0_u64..).map(|(row, at)| {

@@ -7,6 +7,9 @@ pub trait BaseScores {
     /// The collaborative model.
     fn long(&mut self, history: &[(u32, f32)], candidates: &[u32], out: &mut [f32]);
 
+    /// Matrix factorisation, beside the collaborative model.
+    fn factors(&mut self, _history: &[(u32, f32)], _candidates: &[u32], _out: &mut [f32]) {}
+
     /// How alike the candidates' own words are to those of the history.
     fn content(&mut self, _history: &[(u32, f32)], _candidates: &[u32], _out: &mut [f32]) {}
 

@@ -1,6 +1,8 @@
 //! What a text encoder reads of a message.
 
-use super::{Normalized, WordPiece};
+use std::borrow::Cow;
+
+use super::{Normalized, WordPiece, emoji_names::spell_emoji};
 
 /// How long a message and the messages before it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -9,6 +11,10 @@ pub struct EncoderText {
     pub own: usize,
     /// Tokens of all messages before it, with their separators.
     pub context: usize,
+    /// Whether emoji are read by their names. Encoders that were trained before it know every
+    /// emoji as the unknown token only.
+    #[serde(default)]
+    pub emoji_names: bool,
 }
 
 impl EncoderText {
@@ -32,7 +38,7 @@ impl EncoderText {
         let room = self.own.max(3) - 2;
         let mut own = vec![tokenizer.class()];
         // Tokens beyond a few times the room are never looked at: a message has no bound here.
-        tokenizer.encode(text, 4 * room, &mut own);
+        tokenizer.encode(&self.spelled(text), 4 * room, &mut own);
         if own.len() > room + 1 {
             let tail = room / 4;
             let head = room - tail;
@@ -46,10 +52,18 @@ impl EncoderText {
                 break;
             }
             let room = self.context - context.len() - 1;
-            tokenizer.encode(message, room, &mut context);
+            tokenizer.encode(&self.spelled(message), room, &mut context);
             context.push(tokenizer.separator());
         }
         (own, context)
+    }
+
+    fn spelled<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.emoji_names {
+            spell_emoji(text)
+        } else {
+            Cow::Borrowed(text)
+        }
     }
 }
 
@@ -64,6 +78,7 @@ mod tests {
         let shape = EncoderText {
             own: 10,
             context: 6,
+            emoji_names: true,
         };
         shape.tokens(
             &tokenizer,
@@ -92,6 +107,23 @@ mod tests {
             tokens("ant", &["bee bee bee bee bee bee bee bee bee"]).1,
             [5, 5, 5, 5, 5, 3]
         );
+    }
+
+    #[test]
+    fn emoji_have_a_meaning_where_the_encoder_learned_it() {
+        let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\ncat\nface\ngo\n";
+        let tokenizer = WordPiece::from_vocabulary(vocabulary).unwrap();
+        let own = |emoji_names| {
+            let shape = EncoderText {
+                own: 10,
+                context: 6,
+                emoji_names,
+            };
+            let normalized = Normalizer::new().normalize("go 🐱");
+            shape.tokens(&tokenizer, "go 🐱", &normalized, &["🐱"])
+        };
+        assert_eq!(own(false), (vec![2, 6, 1, 3], vec![1, 3]));
+        assert_eq!(own(true), (vec![2, 6, 4, 5, 3], vec![4, 5, 3]));
     }
 
     #[test]

@@ -21,12 +21,18 @@ const RAW_CHARS: u64 = 5;
 const SIGNAL: u64 = 6;
 const EDGE: u64 = 7;
 const LENGTH: u64 = 8;
+const MESSAGE: u64 = 9;
+const ACROSS: u64 = 10;
+const WORD_IN_LENGTH: u64 = 11;
 
 /// What one occurrence of each kind weighs before counts are dampened. Words would drown in their
 /// own n-grams otherwise; the values were chosen on a validation split of the training data.
 const WORD_WEIGHT: f32 = 3.0;
 const PAIR_WEIGHT: f32 = 1.5;
 const EDGE_WEIGHT: f32 = 2.0;
+const MESSAGE_WEIGHT: f32 = 3.0;
+const ACROSS_WEIGHT: f32 = 0.7;
+const WORD_IN_LENGTH_WEIGHT: f32 = 2.0;
 
 const SHORTEST_GRAM: usize = 2;
 const LONGEST_GRAM: usize = 5;
@@ -34,27 +40,54 @@ const LONGEST_GRAM: usize = 5;
 const MAX_WORD_CHARS: usize = 40;
 /// Bytes of a punctuation run that count (`!!!!!!!!` is `!!!`).
 const MAX_PUNCTUATION: usize = 3;
+/// Words of the longest message that is a feature as a whole.
+const MAX_MESSAGE_WORDS: u32 = 8;
+/// Lengths of character n-grams across words.
+const ACROSS_SIZES: [usize; 2] = [4, 6];
+/// Characters of a text that n-grams across words are taken from.
+const MAX_ACROSS_CHARS: usize = 600;
+
+/// The oldest set of features.
+pub const FIRST_NGRAM_SET: u8 = 1;
+/// The newest set of features.
+pub const LAST_NGRAM_SET: u8 = 2;
 
 /// Turns a normalised text into hashed features.
 ///
 /// Features: words and pairs of neighbouring words, character 2- to 5-grams within words (with
 /// their borders), the first and the last word as such, the logarithm of the number of words, the
-/// raw spelling of every word that the normaliser changed, and what the normaliser undid. A
-/// feature's value is `weight · (1 + ln(count))`; the vector has length one.
+/// raw spelling of every word that the normaliser changed, and what the normaliser undid. Set 2
+/// adds each word together with how long the message is (the same word weighs differently in a
+/// line of game chat and in a comment), short messages as a whole, and character 4- and 6-grams
+/// across words. Weights belong to the set that they were trained with.
+///
+/// A feature's value is `weight · (1 + ln(count))`; the vector has length one.
 /// Feature hashing after Weinberger et al. (2009), without signs: collisions are rare at the
 /// sizes used, and weights are learned per bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NgramHasher {
     bits: u8,
+    set: u8,
 }
 
 impl NgramHasher {
-    /// A hasher into `2^bits` buckets; `bits` is clamped to
+    /// A hasher of the first set of features into `2^bits` buckets; `bits` is clamped to
     /// [`MIN_HASH_BITS`]`..=`[`MAX_HASH_BITS`].
     pub fn new(bits: u8) -> Self {
+        Self::with_set(bits, FIRST_NGRAM_SET)
+    }
+
+    /// A hasher of a set of features, clamped to [`FIRST_NGRAM_SET`]`..=`[`LAST_NGRAM_SET`].
+    pub fn with_set(bits: u8, set: u8) -> Self {
         Self {
             bits: bits.clamp(MIN_HASH_BITS, MAX_HASH_BITS),
+            set: set.clamp(FIRST_NGRAM_SET, LAST_NGRAM_SET),
         }
+    }
+
+    /// The set of features.
+    pub fn set(&self) -> u8 {
+        self.set
     }
 
     /// log2 of the number of buckets.
@@ -79,8 +112,19 @@ impl NgramHasher {
         };
         let mut before = 0;
         let mut words = 0_u32;
+        let length = (self.set > 1).then(|| {
+            let mut words = 0_u32;
+            tokens(&normalized.text, |_, _| words += 1);
+            length_class(words)
+        });
+        let mut message = 0;
         tokens(&normalized.text, |start, word| {
             let hash = sink.word(word, WORD, CHARS);
+            if let Some(length) = length {
+                let feature = pair(hash, length, WORD_IN_LENGTH);
+                sink.push(feature, WORD_IN_LENGTH_WEIGHT);
+                message = pair(message, hash, MESSAGE);
+            }
             if words == 0 {
                 sink.push(pair(hash, 0, EDGE), EDGE_WEIGHT);
             } else {
@@ -100,8 +144,24 @@ impl NgramHasher {
             sink.push(pair(before, 1, EDGE), EDGE_WEIGHT);
             sink.push(pair(u64::from(words.ilog2()), 0, LENGTH), 1.0);
         }
+        if length.is_some() {
+            if (1..=MAX_MESSAGE_WORDS).contains(&words) {
+                sink.push(message, MESSAGE_WEIGHT);
+            }
+            sink.across(&normalized.text);
+        }
         sink.signals(&normalized.signals);
         merge(out);
+    }
+}
+
+/// How long a message is, roughly: a shout, a chat line, a comment, a text.
+fn length_class(words: u32) -> u64 {
+    match words {
+        0..=4 => 0,
+        5..=12 => 1,
+        13..=40 => 2,
+        _ => 3,
     }
 }
 
@@ -184,6 +244,30 @@ impl Sink<'_> {
             }
         }
         hash
+    }
+
+    /// Adds character n-grams that have a blank inside.
+    fn across(&mut self, text: &str) {
+        if !text.contains(' ') {
+            return;
+        }
+        let mut cuts = [0_u16; MAX_ACROSS_CHARS + 1];
+        let mut chars = 0;
+        for (at, ch) in text.char_indices().take(MAX_ACROSS_CHARS) {
+            chars += 1;
+            // Six hundred characters end below 2,401 bytes.
+            cuts[chars] = (at + ch.len_utf8()) as u16;
+        }
+        for size in ACROSS_SIZES {
+            for start in 0..(chars + 1).saturating_sub(size) {
+                let inside = usize::from(cuts[start + 1])..usize::from(cuts[start + size - 1]);
+                if text.as_bytes()[inside].contains(&b' ') {
+                    let gram = usize::from(cuts[start])..usize::from(cuts[start + size]);
+                    let hash = xxh3_64_with_seed(&text.as_bytes()[gram], ACROSS);
+                    self.push(hash, ACROSS_WEIGHT);
+                }
+            }
+        }
     }
 
     fn signals(&mut self, signals: &Signals) {

@@ -8,6 +8,7 @@
 
 mod cells;
 mod emoji;
+mod emoji_names;
 mod encoder_text;
 mod hasher;
 mod ids;
@@ -24,7 +25,7 @@ mod unicode;
 mod wordpiece;
 
 pub use encoder_text::EncoderText;
-pub use hasher::{MAX_HASH_BITS, MIN_HASH_BITS, NgramHasher};
+pub use hasher::{FIRST_NGRAM_SET, LAST_NGRAM_SET, MAX_HASH_BITS, MIN_HASH_BITS, NgramHasher};
 pub use normalized::{Normalized, Signals};
 pub use normalizer::Normalizer;
 pub use wordpiece::{VocabularyError, WordPiece};

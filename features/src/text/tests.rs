@@ -213,6 +213,37 @@ const GG_BUCKETS: [u32; 10] = [
     11301, 45091, 62651, 86288, 153779, 167387, 181423, 221381, 225111, 253447,
 ];
 
+#[test]
+fn the_second_set_holds_the_first_and_more() {
+    let of = |set: u8, raw: &str| {
+        let mut out = Vec::new();
+        let normalized = Normalizer::new().normalize(raw);
+        NgramHasher::with_set(20, set).features(raw, &normalized, &mut out);
+        out
+    };
+    for raw in [
+        "gg",
+        "you are an i d i o t",
+        "привет 🔥🔥 !!!",
+        "a longer line about the map we play",
+    ] {
+        let (first, second) = (of(1, raw), of(2, raw));
+        assert!(second.len() > first.len(), "{raw}");
+        let has = |bucket: u32| second.iter().any(|(other, _)| *other == bucket);
+        assert!(first.iter().all(|(bucket, _)| has(*bucket)), "{raw}");
+        let length: f32 = second.iter().map(|(_, value)| value * value).sum();
+        assert!((length - 1.0).abs() < 1e-4, "{raw}: {length}");
+    }
+    assert_eq!(of(2, ""), []);
+    // A word weighs differently in a shout and in a sentence.
+    let shared = |a: &str, b: &str| {
+        let (a, b) = (of(2, a), of(2, b));
+        a.iter().filter(|x| b.iter().any(|y| y.0 == x.0)).count()
+    };
+    assert!(shared("noob", "noob noob") > shared("noob", "noob noob noob noob noob"));
+    assert_eq!(NgramHasher::with_set(20, 9).set(), LAST_NGRAM_SET);
+}
+
 /// Chat-like text: letters, figures, signs, look-alikes, invisible characters and emoji.
 fn chatty() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
@@ -236,6 +267,9 @@ proptest! {
         let normalized = Normalizer::new().normalize(&raw);
         prop_assert!(normalized.text.len() <= 6 * raw.len());
         hashed(&raw);
+        let mut out = Vec::new();
+        NgramHasher::with_set(16, LAST_NGRAM_SET).features(&raw, &normalized, &mut out);
+        prop_assert!(out.iter().all(|(bucket, value)| *bucket < 1 << 16 && value.is_finite()));
     }
 
     #[test]

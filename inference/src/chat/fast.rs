@@ -32,7 +32,7 @@ impl FastChat {
     pub(crate) fn new(model: LinearChatModel, id: String) -> Self {
         let heads = super::categories(model.heads().iter().map(|head| head.name.as_str()), &id);
         Self {
-            hasher: NgramHasher::new(model.hash_bits()),
+            hasher: NgramHasher::with_set(model.hash_bits(), model.ngram_set()),
             model,
             heads,
             id,

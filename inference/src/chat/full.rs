@@ -3,10 +3,10 @@
 use novastream_features::text::{EncoderText, Normalized, WordPiece};
 use novastream_models::encoder::pack::Description;
 use novastream_models::encoder::{
-    ChatEncoder, ChatHead, Packed, Route, TextClassifier, fast_logit,
+    ChatEncoder, ChatHead, Packed, Route, RouteInputs, TextClassifier, fast_logit,
 };
 
-use super::Scores;
+use super::{ChatInput, Scores};
 use crate::backend::{BackendError, NamedTensor, Session, Tensor, TensorData, take_f32};
 use crate::category::Category;
 
@@ -43,7 +43,8 @@ pub(crate) struct FullChat {
     tokenizer: WordPiece,
     text: EncoderText,
     heads: Vec<Head>,
-    route: Vec<Category>,
+    /// The categories of [`Route::HEADS`]; `None` for one that the taxonomy does not know.
+    route: Vec<Option<Category>>,
     outputs: usize,
     description: Description,
     id: String,
@@ -83,12 +84,10 @@ impl FullChat {
             text: EncoderText {
                 own: description.own_tokens,
                 context: description.context_tokens,
+                emoji_names: description.emoji_names,
             },
             heads,
-            route: super::categories(Route::HEADS.into_iter(), &id)
-                .into_iter()
-                .flatten()
-                .collect(),
+            route: super::categories(Route::HEADS.into_iter(), &id),
             outputs: description.heads.len(),
             description,
             id,
@@ -103,9 +102,18 @@ impl FullChat {
         &self.description
     }
 
-    /// Whether a category's score decides which messages come here.
-    pub(crate) fn routes_by(&self, category: Category) -> bool {
-        self.route.contains(&category)
+    /// What decides whether a message comes here.
+    pub(crate) fn route_inputs(&self, input: &ChatInput<'_>, fast: &Scores) -> RouteInputs {
+        let mut heads = [0.0; Route::HEADS.len()];
+        for (to, category) in heads.iter_mut().zip(&self.route) {
+            let known = fast.iter().find(|(c, _)| Some(*c) == *category);
+            *to = known.map_or(0.0, |(_, score)| fast_logit(*score));
+        }
+        RouteInputs {
+            heads,
+            bytes: input.raw.len(),
+            disguised: input.normalized.signals.disguises() > 0,
+        }
     }
 
     /// Runs the encoder once, on a batch of unequal lengths.

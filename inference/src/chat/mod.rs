@@ -93,14 +93,19 @@ impl ChatModel {
         let Some(full) = self.full.as_ref().filter(|_| tier != ChatTier::Fast) else {
             return Ok(out);
         };
-        let unsure = |at: usize| {
-            let decide = out[at].scores.iter().filter(|(c, _)| full.routes_by(*c));
-            let top = decide.map(|(_, score)| *score).fold(0.0, f32::max);
-            full.description().route.goes_on(inputs[at].raw.len(), top)
-        };
-        let chosen: Vec<usize> = (0..inputs.len())
-            .filter(|at| tier == ChatTier::Full || unsure(*at))
-            .collect();
+        let route = &full.description().route;
+        let mut chosen = Vec::new();
+        for (at, (input, scored)) in inputs.iter().zip(&mut out).enumerate() {
+            let known = full.route_inputs(input, &scored.scores);
+            if tier == ChatTier::Full || route.goes_on(&known) {
+                chosen.push(at);
+            } else if let Some(moved) = route.stays_at(&known) {
+                let overall = scored.scores.iter_mut();
+                for (_, score) in overall.filter(|(c, _)| *c == Category::Toxicity) {
+                    *score = sound(moved);
+                }
+            }
+        }
         let full_inputs: Vec<FullInput<'_>> = chosen
             .iter()
             .map(|at| FullInput {

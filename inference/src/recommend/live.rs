@@ -249,6 +249,10 @@ impl BaseScores for Bases<'_> {
         self.column(RankerScore::Long(history), candidates, out);
     }
 
+    fn factors(&mut self, history: &[(u32, f32)], candidates: &[u32], out: &mut [f32]) {
+        self.column(RankerScore::Factors(history), candidates, out);
+    }
+
     fn content(&mut self, history: &[(u32, f32)], candidates: &[u32], out: &mut [f32]) {
         self.column(RankerScore::Content(history), candidates, out);
     }

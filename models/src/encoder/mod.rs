@@ -14,6 +14,7 @@ mod lanes;
 mod onnx;
 pub mod pack;
 mod pool;
+mod route;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -25,7 +26,8 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use classifier::{BLEND_INPUTS, HEAD_BIAS, HEAD_WEIGHT, TextClassifier, blend_inputs};
-pub use pack::{ChatEncoder, ChatHead, Route, fast_logit};
+pub use pack::{ChatEncoder, ChatHead, fast_logit};
+pub use route::{GAIN_INPUTS, Route, RouteInputs, Router, STAY_INPUTS};
 pub use weights::{import_bert, layer_names};
 
 use add_norm::AddNorm;

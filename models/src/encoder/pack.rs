@@ -14,7 +14,7 @@ use safetensors::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{BLEND_INPUTS, EncoderConfig, EncoderError, TextClassifier, blend_inputs};
+use super::{BLEND_INPUTS, EncoderConfig, EncoderError, Route, TextClassifier, blend_inputs};
 
 /// File name of the weights inside a model folder.
 pub const WEIGHTS_FILE: &str = "encoder.safetensors";
@@ -54,43 +54,6 @@ pub fn fast_logit(score: f32) -> f32 {
     (score / (1.0 - score)).ln().clamp(-BOUND, BOUND)
 }
 
-/// Which messages go on to the encoder: those whose highest score, by the fast tier, over
-/// [`Route::HEADS`] lies in a band. Ordinary chat lines have a narrow one; longer messages, which
-/// are rare in chat and where n-grams are weakest, a wide one.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Route {
-    /// Band of messages of at most [`Route::SHORT`] bytes: from, and up to but not including.
-    pub short: [f32; 2],
-    /// Band of longer messages.
-    pub long: [f32; 2],
-}
-
-impl Route {
-    /// Bytes of the longest ordinary chat line.
-    pub const SHORT: usize = 64;
-    /// The heads that decide: those whose meaning n-grams miss. Spam, links and personal data are
-    /// a matter of form.
-    pub const HEADS: [&str; 7] = [
-        "toxicity",
-        "hate",
-        "harassment",
-        "harassment/threatening",
-        "self-harm",
-        "sexual",
-        "violence",
-    ];
-
-    /// Whether a message of `bytes` bytes with the highest score `top` goes on.
-    pub fn goes_on(&self, bytes: usize, top: f32) -> bool {
-        let [from, to] = if bytes <= Self::SHORT {
-            self.short
-        } else {
-            self.long
-        };
-        (from..to).contains(&top)
-    }
-}
-
 /// What the file says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
@@ -100,6 +63,9 @@ pub struct Description {
     pub own_tokens: usize,
     /// Tokens of the messages before it that are read.
     pub context_tokens: usize,
+    /// Whether emoji are read by their names.
+    #[serde(default)]
+    pub emoji_names: bool,
     /// Which messages go on to the encoder.
     pub route: Route,
     /// One output each, in order.
@@ -170,6 +136,49 @@ impl ChatEncoder {
             }
         }
         Ok(out)
+    }
+
+    /// Numbers in it.
+    pub fn len(&self) -> usize {
+        let matrices = self.matrices.values().map(|matrix| matrix.steps.len());
+        let floats = self.floats.values().map(|(_, values)| values.len());
+        matrices.sum::<usize>() + floats.sum::<usize>()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same weights under another description, whose heads are some of this one's, in any
+    /// order.
+    ///
+    /// # Errors
+    /// A head that this model does not have.
+    pub fn described_anew(mut self, description: Description) -> Result<Self, EncoderError> {
+        let before = &self.description.heads;
+        let place = |name: &str| before.iter().position(|head| head.name == name);
+        let places: Vec<usize> = description
+            .heads
+            .iter()
+            .map(|head| place(&head.name).ok_or_else(|| EncoderError::Missing(head.name.clone())))
+            .collect::<Result<_, _>>()?;
+        let columns = before.len();
+        for name in [super::HEAD_WEIGHT, super::HEAD_BIAS] {
+            let (shape, values) = self
+                .floats
+                .get_mut(name)
+                .ok_or_else(|| EncoderError::Missing(name.to_owned()))?;
+            let rows = values.chunks_exact(columns.max(1));
+            *values = rows
+                .flat_map(|row| places.iter().map(|at| row[*at]))
+                .collect();
+            if let Some(last) = shape.last_mut() {
+                *last = places.len();
+            }
+        }
+        self.description = description;
+        Ok(self)
     }
 
     /// The file's bytes; the same model always gives the same.
@@ -258,6 +267,12 @@ impl ChatEncoder {
 
     /// The same weights as floats, run by Candle.
     pub fn to_classifier(&self) -> Result<TextClassifier, EncoderError> {
+        TextClassifier::new(self.description.config, &self.to_weights()?)
+    }
+
+    /// The same weights as floats, by name; of the output layer, one column a head of the
+    /// description.
+    pub fn to_weights(&self) -> Result<HashMap<String, Tensor>, EncoderError> {
         let mut weights = HashMap::new();
         for (name, matrix) in &self.matrices {
             let [rows, columns] = matrix.shape;
@@ -281,7 +296,7 @@ impl ChatEncoder {
             let tensor = Tensor::from_slice(values, shape.as_slice(), &Device::Cpu)?;
             weights.insert(name.clone(), tensor.to_dtype(DType::F32)?);
         }
-        TextClassifier::new(self.description.config, &weights)
+        Ok(weights)
     }
 }
 

@@ -5,7 +5,7 @@
 //! 4      "NSLM"
 //! 4      format version, u32 = 1
 //! 4      length H of the header, u32
-//! H      header, JSON: {"hash_bits": u8, "rows": u32, "heads": [Head…]}
+//! H      header, JSON: {"hash_bits": u8, "ngram_set": u8, "rows": u32, "heads": [Head…]}
 //! rest   zlib stream of: rows × LEB128 gap to the previous non-empty bucket (the first counts
 //!        from −1, so a gap is never 0), then for each head, rows × i8 weights in steps
 //! ```
@@ -51,8 +51,20 @@ pub enum FormatError {
 #[derive(Serialize, Deserialize)]
 struct Header {
     hash_bits: u8,
+    /// Files from before there was a second set have none.
+    #[serde(default = "first_set", skip_serializing_if = "is_first_set")]
+    ngram_set: u8,
     rows: u32,
     heads: Vec<Head>,
+}
+
+fn first_set() -> u8 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_first_set(set: &u8) -> bool {
+    *set == first_set()
 }
 
 pub(super) fn check_shape(hash_bits: u8, heads: usize) -> Result<(), FormatError> {
@@ -73,6 +85,7 @@ pub(super) fn write(model: &LinearChatModel) -> Result<Vec<u8>, FormatError> {
         .collect();
     let header = Header {
         hash_bits: model.hash_bits,
+        ngram_set: model.ngram_set,
         rows: rows.len() as u32,
         heads: model.heads.clone(),
     };
@@ -135,6 +148,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<LinearChatModel, FormatError> {
             "a head has a value that is not a number".to_owned(),
         ));
     }
+    if !(1..=super::MAX_NGRAM_SET).contains(&header.ngram_set) {
+        return Err(FormatError::Header(format!(
+            "it needs set {} of n-gram features, this program knows up to {}",
+            header.ngram_set,
+            super::MAX_NGRAM_SET
+        )));
+    }
     let rows = header.rows as usize;
     if rows > 1 << header.hash_bits {
         return Err(FormatError::Shape);
@@ -142,7 +162,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<LinearChatModel, FormatError> {
     read_body(
         &bytes[12 + length..],
         rows,
-        LinearChatModel::empty(header.hash_bits, header.heads),
+        LinearChatModel::empty(header.hash_bits, header.heads).with_ngram_set(header.ngram_set),
     )
 }
 

@@ -18,6 +18,9 @@ pub use format::{FormatError, MAX_HEADS};
 /// File name of the weights inside a model folder.
 pub const WEIGHTS_FILE: &str = "weights.nslm";
 
+/// The newest set of n-gram features that a model can ask for.
+pub const MAX_NGRAM_SET: u8 = 2;
+
 /// Heads are padded to a multiple of this, so that a row fills whole vector registers.
 const LANES: usize = 8;
 
@@ -40,6 +43,8 @@ pub struct Head {
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinearChatModel {
     hash_bits: u8,
+    /// Which set of features the hasher must be asked for.
+    ngram_set: u8,
     heads: Vec<Head>,
     /// Row width: the number of heads, padded.
     stride: usize,
@@ -129,6 +134,7 @@ impl LinearChatModel {
         let stride = heads.len().next_multiple_of(LANES);
         Self {
             hash_bits,
+            ngram_set: 1,
             heads,
             stride,
             table: vec![0; stride << hash_bits],
@@ -198,6 +204,18 @@ impl LinearChatModel {
     /// log2 of the number of buckets: what the hasher must be made with.
     pub fn hash_bits(&self) -> u8 {
         self.hash_bits
+    }
+
+    /// The set of n-gram features: what the hasher must be made with.
+    pub fn ngram_set(&self) -> u8 {
+        self.ngram_set
+    }
+
+    /// The same weights for another set of features (1 where nothing was said).
+    #[must_use]
+    pub fn with_ngram_set(mut self, set: u8) -> Self {
+        self.ngram_set = set;
+        self
     }
 
     /// The outputs, in the order of scores.

@@ -22,6 +22,8 @@ const KEEP: usize = 64;
 pub enum RankerScore<'a> {
     /// The collaborative model.
     Long(&'a [(u32, f32)]),
+    /// Matrix factorisation.
+    Factors(&'a [(u32, f32)]),
     /// What items say of themselves.
     Content(&'a [(u32, f32)]),
     /// Audience segments.
@@ -74,6 +76,11 @@ impl Ranker {
             RankerScore::Long(history) => {
                 if let Some(base) = Self::base(models) {
                     base.score(history, candidates, out);
+                }
+            }
+            RankerScore::Factors(history) => {
+                if let Some(factors) = &models.factors {
+                    factors.score(history, candidates, out);
                 }
             }
             RankerScore::Content(history) => {

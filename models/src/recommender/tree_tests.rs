@@ -12,32 +12,33 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::TreeNode;
 
-/// Rows that go through the tests together.
-const ROWS: usize = 16;
+/// Rows that go through the tests together: four registers of eight, or two of sixteen, so that a
+/// test's numbers are fetched once for all of them.
+const ROWS: usize = 32;
 /// Most leaves of a tree: one bit each.
 pub(super) const MOST_LEAVES: usize = 32;
 
-/// A split: rows with a larger value lose the leaves that `keep` has no bit for.
+/// A split: rows with a larger value lose the leaves of the bits of `lose`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Test {
     threshold: f32,
     feature: u32,
-    keep: u32,
+    lose: u32,
 }
 
-/// One tree: the ends of its tests and leaves among those of all.
+/// One tree: the end of its tests among those of all, and its leaves from left to right, zeros
+/// past the last.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Ends {
+struct Tree {
     tests: u32,
-    leaves: u32,
+    leaves: [f32; MOST_LEAVES],
 }
 
 /// Trees of at most [`MOST_LEAVES`] leaves, as tests and leaf values.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct TreeTests {
     tests: Vec<Test>,
-    leaves: Vec<f32>,
-    trees: Vec<Ends>,
+    trees: Vec<Tree>,
 }
 
 impl TreeTests {
@@ -46,18 +47,20 @@ impl TreeTests {
     pub fn push(&mut self, nodes: &[TreeNode]) -> Option<()> {
         let is_leaf = |at: usize| nodes[at].left as usize == at;
         // From left to right; a split waits until the leaves on its left are numbered.
-        let (first, first_test) = (self.leaves.len(), self.tests.len());
+        let first_test = self.tests.len();
+        let (mut leaves, mut number) = ([0.0; MOST_LEAVES], 0);
         let mut stack = vec![(0, None)];
         while let Some((at, begun)) = stack.pop() {
-            let number = self.leaves.len() - first;
-            if number >= MOST_LEAVES && is_leaf(at) {
-                self.leaves.truncate(first);
-                self.tests.truncate(first_test);
-                return None;
-            }
             let node = &nodes[at];
             match begun {
-                _ if is_leaf(at) => self.leaves.push(node.value),
+                _ if is_leaf(at) => {
+                    let Some(leaf) = leaves.get_mut(number) else {
+                        self.tests.truncate(first_test);
+                        return None;
+                    };
+                    *leaf = node.value;
+                    number += 1;
+                }
                 None => {
                     stack.push((at, Some(number)));
                     stack.push((node.left as usize, None));
@@ -68,15 +71,15 @@ impl TreeTests {
                     self.tests.push(Test {
                         threshold: node.threshold,
                         feature: node.feature,
-                        keep: !left,
+                        lose: left,
                     });
                     stack.push((node.left as usize + 1, None));
                 }
             }
         }
-        self.trees.push(Ends {
+        self.trees.push(Tree {
             tests: self.tests.len() as u32,
-            leaves: self.leaves.len() as u32,
+            leaves,
         });
         Some(())
     }
@@ -84,9 +87,7 @@ impl TreeTests {
     /// Keeps the first `count` trees.
     pub fn truncate(&mut self, count: usize) {
         if count < self.trees.len() {
-            let (tests, leaves) = self.starts(count);
-            self.tests.truncate(tests);
-            self.leaves.truncate(leaves);
+            self.tests.truncate(self.first_test(count));
             self.trees.truncate(count);
         }
     }
@@ -96,11 +97,11 @@ impl TreeTests {
         self.trees.len()
     }
 
-    fn starts(&self, tree: usize) -> (usize, usize) {
+    fn first_test(&self, tree: usize) -> usize {
         let before = tree
             .checked_sub(1)
             .and_then(|before| self.trees.get(before));
-        before.map_or((0, 0), |ends| (ends.tests as usize, ends.leaves as usize))
+        before.map_or(0, |before| before.tests as usize)
     }
 
     /// Adds the trees of a range to the score of each row; `rows` holds at least `out.len()` rows
@@ -145,28 +146,46 @@ impl WithSimd for Block<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let all = simd.splat_u32s(u32::MAX);
-        let (mut test, mut leaf) = self.trees.starts(self.range.start);
-        for ends in &self.trees.trees[self.range] {
-            let tests = &self.trees.tests[test..ends.tests as usize];
-            let leaves = &self.trees.leaves[leaf..ends.leaves as usize];
-            (test, leaf) = (ends.tests as usize, ends.leaves as usize);
-            let mut left = [0_u32; ROWS];
-            let (parts, _) = S::as_mut_simd_u32s(&mut left);
-            for (place, part) in parts.iter_mut().enumerate() {
-                let mut bits = all;
-                for test in tests {
-                    let (values, _) = S::as_simd_f32s(&self.columns[test.feature as usize]);
-                    let larger =
-                        simd.greater_than_f32s(values[place], simd.splat_f32s(test.threshold));
-                    let keep = simd.select_u32s(larger, simd.splat_u32s(test.keep), all);
-                    bits = simd.and_u32s(bits, keep);
+        // Rows fill this many registers.
+        match ROWS / S::F32_LANES {
+            2 => self.run::<S, 2>(simd),
+            4 => self.run::<S, 4>(simd),
+            8 => self.run::<S, 8>(simd),
+            _ => self.run::<S, ROWS>(simd),
+        }
+    }
+}
+
+impl Block<'_> {
+    /// Runs with rows in `N` registers, which the lanes of the instruction set decide.
+    #[inline(always)]
+    fn run<S: Simd, const N: usize>(self, simd: S) {
+        let none = simd.splat_u32s(0);
+        let mut sums = [0.0_f32; ROWS];
+        sums[..self.out.len()].copy_from_slice(self.out);
+        let mut test = self.trees.first_test(self.range.start);
+        for tree in &self.trees.trees[self.range] {
+            let tests = &self.trees.tests[test..tree.tests as usize];
+            test = tree.tests as usize;
+            let mut lost = [none; N];
+            for test in tests {
+                let (values, _) = S::as_simd_f32s(&self.columns[test.feature as usize]);
+                let threshold = simd.splat_f32s(test.threshold);
+                let lose = simd.splat_u32s(test.lose);
+                for (lost, value) in lost.iter_mut().zip(values) {
+                    let larger = simd.greater_than_f32s(*value, threshold);
+                    *lost = simd.or_u32s(*lost, simd.select_u32s(larger, lose, none));
                 }
-                *part = bits;
             }
-            for (out, left) in self.out.iter_mut().zip(left) {
-                *out += leaves[left.trailing_zeros() as usize];
+            let mut bits = [0_u32; ROWS];
+            let (parts, _) = S::as_mut_simd_u32s(&mut bits);
+            parts.copy_from_slice(&lost);
+            for (sum, lost) in sums.iter_mut().zip(bits) {
+                *sum += tree.leaves[lost.trailing_ones() as usize % MOST_LEAVES];
             }
+        }
+        for (out, sum) in self.out.iter_mut().zip(sums) {
+            *out = sum;
         }
     }
 }

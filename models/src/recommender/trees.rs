@@ -10,8 +10,9 @@ use super::tree_tests::TreeTests;
 /// other.
 const BLOCK: usize = 16;
 
-/// The first of this many parts of the trees decides which rows see the others.
-const FIRST_PART: usize = 5;
+/// After so many trees, only so many of the best rows see more: (part of all trees, rows as a
+/// multiple of those that are kept in the end).
+const STAGES: [(f64, f64); 2] = [(0.08, 2.0), (0.25, 1.0)];
 
 /// A node; the children of a split lie beside each other.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -145,43 +146,62 @@ impl Trees {
         self.add_all(0..self.len(), rows, out);
     }
 
-    /// Scores as [`Trees::score`] does, but rows that are not among the best `keep` after the
-    /// first trees see no more of them: they end up below all others, in the order that they had.
+    /// Scores as [`Trees::score`] does, but rows that are not among the best after some of the
+    /// trees see no more of them, in two stages of which the second leaves `keep`: they end up below
+    /// all others, in the order that they had.
     /// (B. Cambazoglu et al., "Early Exit Optimizations for Additive Machine Learned Ranking
     /// Systems", WSDM 2010.)
     pub fn score_best(&self, rows: &[f32], keep: usize, out: &mut [f32]) {
-        let first = self.len().div_ceil(FIRST_PART);
-        let rest = first..self.len();
         out.fill(0.0);
-        self.add_all(0..first, rows, out);
-        if keep == 0 || out.len() <= keep || rest.is_empty() || self.width == 0 {
-            self.add_all(rest, rows, out);
+        if keep == 0 || out.len() <= keep || self.width == 0 || rows.len() < out.len() * self.width
+        {
+            self.add_all(0..self.len(), rows, out);
             return;
         }
-        let mut order: Vec<usize> = (0..out.len()).collect();
-        let by_score = |a: &usize, b: &usize| out[*b].total_cmp(&out[*a]).then(a.cmp(b));
-        order.select_nth_unstable_by(keep, by_score);
-        let (best, others) = order.split_at_mut(keep);
-        best.sort_unstable();
-        let mut best_rows = Vec::with_capacity(keep * self.width);
-        let mut best_out = Vec::with_capacity(keep);
-        for at in best.iter() {
-            let from = at * self.width;
-            best_rows.extend_from_slice(rows.get(from..from + self.width).unwrap_or(&[]));
-            best_out.push(out[*at]);
+        let mut alive: Vec<usize> = (0..out.len()).collect();
+        let (mut kept_rows, mut kept_out) = (rows.to_vec(), out.to_vec());
+        let mut left: Vec<Vec<usize>> = Vec::new();
+        let mut done = 0;
+        for (part, multiple) in STAGES {
+            let until = (self.len() as f64 * part).ceil() as usize;
+            let most = (keep as f64 * multiple) as usize;
+            if alive.len() <= most || until <= done {
+                continue;
+            }
+            self.add_all(done..until, &kept_rows, &mut kept_out);
+            done = until;
+            for (at, score) in alive.iter().zip(&kept_out) {
+                out[*at] = *score;
+            }
+            let by_score = |a: &usize, b: &usize| out[*b].total_cmp(&out[*a]).then(a.cmp(b));
+            alive.select_nth_unstable_by(most, by_score);
+            left.push(alive.split_off(most));
+            alive.sort_unstable();
+            kept_rows.clear();
+            kept_out.clear();
+            for at in &alive {
+                let from = at * self.width;
+                kept_rows.extend_from_slice(&rows[from..from + self.width]);
+                kept_out.push(out[*at]);
+            }
         }
-        self.add_all(rest, &best_rows, &mut best_out);
-        let top = others
-            .iter()
-            .map(|at| out[*at])
-            .fold(f32::NEG_INFINITY, f32::max);
-        let floor = best_out.iter().copied().fold(f32::INFINITY, f32::min);
-        for at in others.iter() {
+        self.add_all(done..self.len(), &kept_rows, &mut kept_out);
+        let mut floor = kept_out.iter().copied().fold(f32::INFINITY, f32::min);
+        for (at, score) in alive.iter().zip(&kept_out) {
+            out[*at] = *score;
+        }
+        for others in left.iter().rev() {
+            let scores = others.iter().map(|at| out[*at]);
+            let (top, low) = scores
+                .fold((f32::NEG_INFINITY, f32::INFINITY), |(top, low), score| {
+                    (top.max(score), low.min(score))
+                });
             // A small step, so that no other equals the lowest of the best.
-            out[*at] += floor - top - 1e-3;
-        }
-        for (at, score) in best.iter().zip(best_out) {
-            out[*at] = score;
+            let shift = floor - top - 1e-3;
+            for at in others {
+                out[*at] += shift;
+            }
+            floor = low + shift;
         }
     }
 

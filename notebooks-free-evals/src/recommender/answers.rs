@@ -6,7 +6,8 @@ use novastream_datasets::events::Interner;
 
 use super::case::Case;
 use super::figures::{HitFigures, gain};
-use super::report::{CalibrationBin, Outcome, Spread};
+use super::report::{CalibrationBin, Outcome};
+use super::spread;
 
 /// Users with fewer starts, and channels with fewer, are cold.
 const COLD_USER: u32 = 5;
@@ -27,7 +28,7 @@ pub(super) fn hits(cases: &[Case], items: usize) -> Outcome {
         hits: Some(HitFigures::of(cases.iter().map(|case| &case.placed))),
         repeat: Some(part(true)),
         new: Some(part(false)),
-        spread: Some(spread(cases, items)),
+        spread: Some(spread::of_cases(cases, items)),
         calibration: bins,
         calibration_error: error,
         ..Outcome::default()
@@ -92,50 +93,6 @@ pub(super) fn segments(cases: &[Case], groups: &Interner) -> BTreeMap<String, Hi
     segments
 }
 
-fn shown(cases: &[Case]) -> BTreeMap<u32, usize> {
-    let mut shown = BTreeMap::new();
-    for item in cases.iter().flat_map(|case| &case.top) {
-        *shown.entry(*item).or_default() += 1;
-    }
-    shown
-}
-
-fn spread(cases: &[Case], items: usize) -> Spread {
-    let mut counts: Vec<usize> = shown(cases).into_values().collect();
-    counts.sort_unstable();
-    let places = counts.iter().sum::<usize>().max(1) as f64;
-    let bits = |count: &usize| {
-        let share = *count as f64 / places;
-        -share * share.log2()
-    };
-    let n = counts.len() as f64;
-    let ranked: f64 = counts
-        .iter()
-        .zip(1..)
-        .map(|(count, at)| (at * count) as f64)
-        .sum();
-    let mean = |cases: &mut dyn Iterator<Item = &Case>| {
-        let (mut sum, mut count) = (0.0, 0.0);
-        for case in cases {
-            sum += f64::from(case.item_starts).ln_1p();
-            count += 1.0;
-        }
-        sum / f64::max(count, 1.0)
-    };
-    Spread {
-        coverage: n / items.max(1) as f64,
-        novelty_bits: counts.iter().map(bits).sum(),
-        top_ten_share: counts.iter().rev().take(10).sum::<usize>() as f64 / places,
-        gini: if n > 0.0 {
-            (2.0 * ranked / (n * places) - (n + 1.0) / n).max(0.0)
-        } else {
-            0.0
-        },
-        popularity_of_targets: mean(&mut cases.iter()),
-        popularity_of_hits: mean(&mut cases.iter().filter(|case| case.placed.rank < 10.0)),
-    }
-}
-
 fn calibration(cases: &[Case]) -> (Vec<CalibrationBin>, Option<f64>) {
     let mut bins = [(0.0_f64, 0.0_f64, 0_usize); 10];
     for case in cases.iter().filter(|case| case.confidence > 0.0) {
@@ -175,8 +132,12 @@ impl<'a> Named<'a> {
 
 impl Outcome {
     /// Fills in the items that were shown most.
-    pub(super) fn name_popular(&mut self, names: &Named<'_>, cases: &[Case]) {
-        let mut shown: Vec<(u32, usize)> = shown(cases).into_iter().collect();
+    pub(super) fn name_popular<'a>(
+        &mut self,
+        names: &Named<'_>,
+        lists: impl Iterator<Item = &'a [u32]>,
+    ) {
+        let mut shown: Vec<(u32, usize)> = spread::shown(lists).into_iter().collect();
         shown.sort_by_key(|(item, count)| (std::cmp::Reverse(*count), *item));
         let places = shown.iter().map(|(_, count)| count).sum::<usize>().max(1) as f64;
         self.most_shown = shown

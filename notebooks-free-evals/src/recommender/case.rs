@@ -14,6 +14,8 @@ pub struct Case {
     pub item: u32,
     /// The ten best.
     pub top: Vec<u32>,
+    /// Mean surprise of the ten best, in bits.
+    pub surprise: f64,
     /// Chance that the model gives to its first item; 0 where scores are no chances.
     pub confidence: f32,
     /// All starts of the user before.

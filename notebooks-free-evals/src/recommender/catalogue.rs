@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use novastream_datasets::events::{EventLog, load_negatives};
+use novastream_datasets::events::{EventLog, Interner, load_negatives};
 use novastream_models::recommender::{Past, RecommenderBundle, Scorer};
 use novastream_training::recommender::matrix::PastByUser;
 
@@ -12,11 +12,20 @@ use super::case::{Case, TOP, best};
 use super::figures::{HitFigures, ListFigures, Placed, rank};
 use super::options::{Protocol, RecommenderOptions};
 use super::report::{Beside, Outcome};
+use super::spread::{of_lists, surprise};
 use crate::cpu::{CpuClock, per_second};
 use crate::error::EvalError;
 
 /// The others in the table; the first is the model itself.
-const NAMES: [&str; 4] = ["this model", "EASE alone", "popularity", "random"];
+const NAMES: [&str; 5] = [
+    "this model",
+    "EASE alone",
+    "factors alone",
+    "popularity",
+    "random",
+];
+/// Place of a random order in [`NAMES`].
+const RANDOM: usize = 4;
 
 /// One user's question: what was taken, and what should be found.
 struct Question {
@@ -49,9 +58,8 @@ pub(super) fn judge(
             reason: "no user of the test file is in the events".to_owned(),
         });
     }
-    let items = test.items.len();
     let cpu = CpuClock::start();
-    let mut scores = Scores::new(bundle, items);
+    let mut scores = Scores::new(bundle, &test.items, log);
     for question in &questions {
         scores.model(question);
     }
@@ -72,9 +80,6 @@ pub(super) fn judge(
     };
     outcome.events_per_cpu_second = rate;
     outcome.skipped = skipped;
-    let cases = std::mem::take(&mut outcome.cases);
-    outcome.name_popular(&Named::new(&test.items), &cases);
-    outcome.cases = cases;
     std::mem::swap(&mut log.items, &mut test.items);
     Ok(outcome)
 }
@@ -125,12 +130,24 @@ struct Scores<'a> {
     bundle: &'a RecommenderBundle,
     all: Vec<u32>,
     out: Vec<f32>,
+    /// Starts of each item in the events, and of all.
+    starts: Vec<u32>,
+    events: usize,
+    named: Named<'a>,
 }
 
 impl<'a> Scores<'a> {
-    fn new(bundle: &'a RecommenderBundle, items: usize) -> Self {
+    fn new(bundle: &'a RecommenderBundle, names: &'a Interner, log: &EventLog) -> Self {
+        let items = names.len();
+        let mut starts = vec![0; items];
+        for event in &log.events {
+            starts[event.item as usize] += 1;
+        }
         Self {
             bundle,
+            starts,
+            events: log.events.len(),
+            named: Named::new(names),
             all: (0..items as u32).collect(),
             out: vec![0.0; items],
         }
@@ -151,16 +168,21 @@ impl<'a> Scores<'a> {
                 return true;
             }
             1 => base.ease.as_ref().map(|model| model as &dyn Scorer),
-            2 => base.popularity.as_ref().map(|model| model as &dyn Scorer),
+            2 => base.factors.as_ref().map(|model| model as &dyn Scorer),
+            3 => base.popularity.as_ref().map(|model| model as &dyn Scorer),
             _ => None,
         };
         match scorer {
             Some(scorer) => scorer.score(&question.history, &self.all, &mut self.out),
-            None if which == 3 => self.out.fill(0.0),
+            None if which == RANDOM => self.out.fill(0.0),
             None => return false,
         }
         self.mask(question);
         true
+    }
+
+    fn surprise(&self, list: &[u32]) -> f64 {
+        surprise(list, |item| self.starts[item as usize], self.events)
     }
 
     /// Taken items leave the list.
@@ -173,14 +195,14 @@ impl<'a> Scores<'a> {
 
 fn lists(questions: &[Question], scores: &mut Scores<'_>) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut cases = Vec::new();
+    let mut shown: Vec<(Vec<u32>, f64)> = Vec::new();
     for (which, name) in NAMES.into_iter().enumerate() {
         let mut users = Vec::new();
         for question in questions {
             if !scores.by(which, question) {
                 break;
             }
-            let figures = if which == 3 {
+            let figures = if which == RANDOM {
                 // What a random order hits on average.
                 random_list(question, scores.all.len())
             } else {
@@ -188,7 +210,9 @@ fn lists(questions: &[Question], scores: &mut Scores<'_>) -> Outcome {
                 let right = |at: &usize| question.targets.binary_search(&(*at as u32)).is_ok();
                 let hits: Vec<bool> = top.iter().map(right).collect();
                 if which == 0 {
-                    cases.push(top.into_iter().map(|at| at as u32).collect::<Vec<u32>>());
+                    let list: Vec<u32> = top.into_iter().map(|at| at as u32).collect();
+                    let surprise = scores.surprise(&list);
+                    shown.push((list, surprise));
                 }
                 ListFigures::of(&hits, question.targets.len())
             };
@@ -197,6 +221,9 @@ fn lists(questions: &[Question], scores: &mut Scores<'_>) -> Outcome {
         let mean = ListFigures::mean(users.iter().map(|(_, figures)| figures));
         if which == 0 {
             outcome.lists = Some(mean);
+            let lists = || shown.iter().map(|(list, surprise)| (&list[..], *surprise));
+            outcome.spread = Some(of_lists(lists(), scores.all.len()));
+            outcome.name_popular(&scores.named, lists().map(|(list, _)| list));
             outcome.interval(
                 "map",
                 users.iter().map(|(user, figures)| (*user, figures.map)),
@@ -256,6 +283,7 @@ fn single(
             } else {
                 Vec::new()
             };
+            let surprise = scores.surprise(&top);
             for target in &question.targets {
                 let place = *target as usize;
                 let placed = |rank| Placed {
@@ -279,9 +307,10 @@ fn single(
                     placed: placed(rank),
                     item: *target,
                     top: top.clone(),
+                    surprise,
                     confidence: 0.0,
                     user_starts: question.taken.len() as u32,
-                    item_starts: 0,
+                    item_starts: scores.starts[place],
                     group: None,
                 });
             }
@@ -291,6 +320,8 @@ fn single(
             outcome.repeat = None;
             outcome.new = None;
             outcome.intervals.retain(|name, _| !name.contains('.'));
+            outcome.segments = answers::segments(&cases, &Interner::default());
+            outcome.name_popular(&scores.named, cases.iter().map(|case| &case.top[..]));
             outcome.cases = cases;
         } else if !cases.is_empty() {
             let hits = HitFigures::of(cases.iter().map(|case| &case.placed));

@@ -65,6 +65,20 @@ fn page(report: &RecommenderReport) -> Result<String, EvalError> {
         }
         table(&mut out, &rows);
     }
+    if let Some(sampled) = outcome.sampled {
+        let _ = write!(
+            out,
+            "<p>Sampled negatives only: HR@10 {:.4}, NDCG@10 {:.4}</p>",
+            sampled.hr10, sampled.ndcg10
+        );
+    }
+    if let Some(spread) = outcome.spread {
+        let mut rows = vec![vec!["What is shown".to_owned(), String::new()]];
+        for (name, value) in spread.rows() {
+            rows.push(vec![name.to_owned(), format!("{value:.3}")]);
+        }
+        table(&mut out, &rows);
+    }
     if !outcome.cases.is_empty() {
         out.push_str("<h2>Hits by length of the list</h2>");
         out.push_str(&plot(|area| depth(area, outcome))?);
@@ -72,6 +86,8 @@ fn page(report: &RecommenderReport) -> Result<String, EvalError> {
     if !outcome.calibration.is_empty() {
         out.push_str("<h2>Chance of the first item, given and found</h2>");
         out.push_str(&plot(|area| calibration(area, outcome))?);
+        let error = crate::report::cell(outcome.calibration_error, 4);
+        let _ = write!(out, "<p>Mean distance from the line: {error}</p>");
     }
     if !outcome.most_shown.is_empty() {
         let mut rows = vec![vec!["Shown most".to_owned(), "share of places".into()]];

@@ -15,6 +15,7 @@ use super::case::{Case, best, confidence};
 use super::figures::{Placed, rank};
 use super::options::RecommenderOptions;
 use super::report::Outcome;
+use super::spread::surprise;
 use crate::cpu::{CpuClock, per_second};
 use crate::error::EvalError;
 
@@ -61,12 +62,13 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Judges a bundle on the events of a window.
+/// Judges a bundle on the events of a window; `alone` leaves the others out.
 pub(super) fn judge(
     options: &RecommenderOptions,
     bundle: &Arc<RecommenderBundle>,
     log: &EventLog,
     known: Option<&Availability>,
+    alone: bool,
 ) -> Result<Outcome, EvalError> {
     let seconds = log.clock.seconds().and_then(HourClock::new);
     let Some(clock) = seconds else {
@@ -83,7 +85,8 @@ pub(super) fn judge(
     }
     let window = Window::new(options, log, from, known);
     let mut start = LiveScorer::new(Arc::clone(bundle), clock, HistoryLimits::default());
-    for event in log.until(from) {
+    let before = log.until(from);
+    for event in before {
         start.observe(interaction(event));
     }
     start.advance(from);
@@ -91,7 +94,7 @@ pub(super) fn judge(
     // The clock runs over all that a service would do: taking events in and scoring lists.
     let progress = bar(window.events.len());
     let cpu = CpuClock::start();
-    let (cases, skipped) = replay(&start, &window, &progress);
+    let (cases, skipped) = replay(&start, &window, before.len(), &progress);
     let rate = per_second(cases.len(), cpu.elapsed());
     progress.finish_and_clear();
     if cases.is_empty() {
@@ -102,7 +105,11 @@ pub(super) fn judge(
             ),
         });
     }
-    let others = Others::judge(&start, &window, !options.no_ablation);
+    let others = if alone {
+        Others::default()
+    } else {
+        Others::judge(&start, &window, !options.no_ablation)
+    };
     let mut outcome = answers::hits(&cases, bundle.items().len());
     outcome.events_per_cpu_second = rate;
     outcome.skipped = skipped;
@@ -110,7 +117,10 @@ pub(super) fn judge(
     outcome.baselines = others.baselines;
     outcome.ablation = others.ablation;
     outcome.segments = answers::segments(&cases, &log.groups);
-    outcome.name_popular(&Named::new(&log.items), &cases);
+    outcome.name_popular(
+        &Named::new(&log.items),
+        cases.iter().map(|case| &case.top[..]),
+    );
     outcome.cases = cases;
     Ok(outcome)
 }
@@ -125,7 +135,13 @@ fn bar(events: usize) -> ProgressBar {
     progress
 }
 
-fn replay(start: &LiveScorer, window: &Window<'_>, progress: &ProgressBar) -> (Vec<Case>, usize) {
+/// Asks for every event of the window; `before` events came earlier.
+fn replay(
+    start: &LiveScorer,
+    window: &Window<'_>,
+    before: usize,
+    progress: &ProgressBar,
+) -> (Vec<Case>, usize) {
     let mut scorer = start.clone();
     let chances = scorer.has_ranker();
     let (mut scratch, mut scores) = (Scratch::default(), Vec::new());
@@ -135,6 +151,7 @@ fn replay(start: &LiveScorer, window: &Window<'_>, progress: &ProgressBar) -> (V
         if let Some((list, target)) = window.list(event) {
             scorer.score(event.user, event.time, list, &mut scratch, &mut scores);
             let history = scorer.history();
+            let top: Vec<u32> = best(&scores).into_iter().map(|at| list[at]).collect();
             cases.push(Case {
                 placed: Placed {
                     user: event.user,
@@ -142,7 +159,8 @@ fn replay(start: &LiveScorer, window: &Window<'_>, progress: &ProgressBar) -> (V
                     repeat: history.count(event.user, event.item) > 0,
                 },
                 item: event.item,
-                top: best(&scores).into_iter().map(|at| list[at]).collect(),
+                surprise: surprise(&top, |item| history.starts(item), before + number),
+                top,
                 confidence: if chances { confidence(&scores) } else { 0.0 },
                 user_starts: history.total(event.user),
                 item_starts: history.starts(event.item),

@@ -6,7 +6,8 @@
 //!   in the events ([`catalogue`]);
 //! - *ranking*: the ten best of those items against all test rows of the user.
 //!
-//! Baselines are always in the same table. `--compare` judges another model on the same cases
+//! Baselines are always in the same table, and so are models given with `--beside`: one trained
+//! again without a group of features, say. `--compare` judges another model on the same cases
 //! and decides between the two by the rule in [`verdict`].
 
 mod answers;
@@ -19,6 +20,7 @@ mod html;
 mod live;
 mod options;
 mod report;
+mod spread;
 pub mod verdict;
 
 use std::path::Path;
@@ -31,18 +33,25 @@ use novastream_models::recommender::RecommenderBundle;
 use crate::error::EvalError;
 
 pub use options::{Protocol, RecommenderOptions};
+use report::Beside;
 pub use report::{Outcome, RecommenderReport};
+pub use spread::Spread;
 
 /// Judges a model.
 pub fn run(options: &RecommenderOptions) -> Result<RecommenderReport, EvalError> {
     options.validate()?;
     let (id, bundle) = load(&options.model)?;
-    let outcome = judge(options, &bundle)?;
+    let mut outcome = judge(options, &bundle, false)?;
+    for dir in &options.beside {
+        let (other_id, other) = load(dir)?;
+        let other = judge(options, &other, true)?;
+        outcome.beside.insert(other_id, Beside::whole(&other));
+    }
     let compared = match &options.compare {
         None => None,
         Some(dir) => {
             let (other_id, other) = load(dir)?;
-            let other = judge(options, &other)?;
+            let other = judge(options, &other, true)?;
             Some(verdict::decide(&outcome, other_id, &other))
         }
     };
@@ -56,6 +65,7 @@ pub fn run(options: &RecommenderOptions) -> Result<RecommenderReport, EvalError>
 fn judge(
     options: &RecommenderOptions,
     bundle: &Arc<RecommenderBundle>,
+    alone: bool,
 ) -> Result<Outcome, EvalError> {
     let items: Interner = bundle.items().iter().map(String::as_str).collect();
     let mut log = EventLog::load_with(
@@ -72,7 +82,7 @@ fn judge(
                 .as_ref()
                 .map(|path| Availability::load(path, &options.columns.columns(), &mut log.items))
                 .transpose()?;
-            live::judge(options, bundle, &log, known.as_ref())
+            live::judge(options, bundle, &log, known.as_ref(), alone)
         }
         Protocol::LeaveOut | Protocol::Ranking => catalogue::judge(options, bundle, &mut log),
     }

@@ -53,6 +53,9 @@ pub struct RecommenderOptions {
     /// Leave-out: rows of a user and sampled items, for a second figure over them alone
     #[arg(long, value_name = "FILE")]
     pub negatives: Option<PathBuf>,
+    /// Judge this model on the same cases too and put it into the table; may be repeated
+    #[arg(long, value_name = "DIR")]
+    pub beside: Vec<PathBuf>,
     /// Judge this model on the same cases and decide between the two
     #[arg(long, value_name = "DIR")]
     pub compare: Option<PathBuf>,

@@ -9,6 +9,7 @@ use super::bootstrap::interval;
 use super::case::Case;
 use super::figures::{HitFigures, ListFigures, Placed, gain};
 use super::options::{Protocol, RecommenderOptions};
+use super::spread::Spread;
 use super::verdict::Comparison;
 use crate::report::{Head, Report, Table, cell};
 
@@ -41,6 +42,16 @@ impl Beside {
         }
     }
 
+    /// The figures of a whole outcome.
+    pub fn whole(outcome: &Outcome) -> Self {
+        Self {
+            hits: outcome.hits,
+            repeat: outcome.repeat,
+            new: outcome.new,
+            lists: outcome.lists,
+        }
+    }
+
     /// Figures of lists.
     pub fn of_lists(lists: ListFigures) -> Self {
         Self {
@@ -48,24 +59,6 @@ impl Beside {
             ..Self::default()
         }
     }
-}
-
-/// How the lists are made up, beyond hits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Spread {
-    /// Share of the model's items that were in some list of ten.
-    pub coverage: f64,
-    /// Mean of −log2 of the share of all shown places that an item took: bits; higher is less
-    /// of the same.
-    pub novelty_bits: f64,
-    /// Share of all shown places that the ten most shown items took.
-    pub top_ten_share: f64,
-    /// Gini coefficient of the shown places over the items shown: 0 even, 1 one item only.
-    pub gini: f64,
-    /// Mean of ln(1 + starts before) of right answers; compare with that of the hits.
-    pub popularity_of_targets: f64,
-    /// The same over right answers among the ten: above it, popular channels win more.
-    pub popularity_of_hits: f64,
 }
 
 /// Chance of the first item against how often it was right.
@@ -111,6 +104,9 @@ pub struct Outcome {
     /// Groups of features silenced, not trained again.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ablation: BTreeMap<String, HitFigures>,
+    /// Models trained again in other ways, on the same cases; with `--beside`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside: BTreeMap<String, Beside>,
     /// Cold and warm users and channels, and groups.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub segments: BTreeMap<String, HitFigures>,
@@ -192,18 +188,10 @@ impl RecommenderReport {
     /// The main table: the model first, then the others.
     pub(super) fn main_table(&self) -> Vec<Vec<String>> {
         let outcome = &self.outcome;
-        let model = Beside {
-            hits: outcome.hits,
-            repeat: outcome.repeat,
-            new: outcome.new,
-            lists: outcome.lists,
-        };
-        let rows = std::iter::once(("this model", &model)).chain(
-            outcome
-                .baselines
-                .iter()
-                .map(|(name, beside)| (name.as_str(), beside)),
-        );
+        let model = Beside::whole(outcome);
+        let others = outcome.baselines.iter().chain(&outcome.beside);
+        let rows = std::iter::once(("this model", &model))
+            .chain(others.map(|(name, beside)| (name.as_str(), beside)));
         let names: &[&str] = if outcome.lists.is_some() {
             &["", "MAP", "NDCG@10", "P@10", "R@10"]
         } else {
@@ -301,10 +289,11 @@ impl Report for RecommenderReport {
         if let Some(spread) = outcome.spread {
             writeln!(
                 out,
-                "\ncoverage {:.3}, novelty {:.2} bits, Gini {:.3}, ten most shown take {:.3}; \
-                 ln(1 + starts) of targets {:.2}, of hits {:.2}",
+                "\ncoverage {:.3}, novelty {:.2} bits, entropy {:.2} bits, Gini {:.3}, ten most \
+                 shown take {:.3}; ln(1 + starts) of targets {:.2}, of hits {:.2}",
                 spread.coverage,
                 spread.novelty_bits,
+                spread.entropy_bits,
                 spread.gini,
                 spread.top_ten_share,
                 spread.popularity_of_targets,

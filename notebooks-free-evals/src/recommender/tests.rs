@@ -21,6 +21,7 @@ fn options(protocol: Protocol) -> RecommenderOptions {
         to: None,
         test: None,
         negatives: None,
+        beside: Vec::new(),
         compare: None,
         html: None,
         no_ablation: false,
@@ -74,7 +75,7 @@ fn recommender_live_judges_the_window_and_counts_what_was_not_listed() {
         write!(live, "{step},a\n{step},b\n{step},c\n").unwrap();
     }
     options.availability = Some(file(&dir, "live.csv", &live));
-    let outcome = judge(&options, &bundle(30)).unwrap();
+    let outcome = judge(&options, &bundle(30), false).unwrap();
     let hits = outcome.hits.unwrap();
     assert_eq!((hits.n, outcome.skipped, outcome.from), (9, 1, Some(30)));
     // Popularity puts a first, and a third of the targets is a.
@@ -82,7 +83,7 @@ fn recommender_live_judges_the_window_and_counts_what_was_not_listed() {
     let random = outcome.baselines["random"].hits.unwrap();
     assert!(random.n == 9 && random.hr10 > 0.99 && random.ndcg10 < 1.0);
     options.from = Some(20);
-    let error = judge(&options, &bundle(30)).unwrap_err();
+    let error = judge(&options, &bundle(30), false).unwrap_err();
     assert_eq!(error.code(), "usage");
 }
 
@@ -93,7 +94,7 @@ fn recommender_catalogue_protocols_leave_out_what_was_taken() {
     options.events = file(&dir, "train.csv", "user,item\nu,a\nv,b\nw,c\n");
     options.test = Some(file(&dir, "test.csv", "user,item\nu,c\nv,a\nnobody,a\n"));
     options.negatives = Some(file(&dir, "negatives.csv", "user,n0\nu,b\nv,c\n"));
-    let outcome = judge(&options, &bundle(0)).unwrap();
+    let outcome = judge(&options, &bundle(0), false).unwrap();
     let hits = outcome.hits.unwrap();
     // u: b .3 before c .2; v: a first. The third row's user is unknown.
     assert_eq!((hits.n, outcome.skipped), (2, 1));
@@ -102,7 +103,7 @@ fn recommender_catalogue_protocols_leave_out_what_was_taken() {
 
     options.protocol = Protocol::Ranking;
     options.negatives = None;
-    let outcome = judge(&options, &bundle(0)).unwrap();
+    let outcome = judge(&options, &bundle(0), false).unwrap();
     let lists = outcome.lists.unwrap();
     assert!((lists.map - 0.75).abs() < 1e-9 && (lists.recall10 - 1.0).abs() < 1e-9);
     assert!((lists.precision10 - 0.1).abs() < 1e-9);

@@ -39,8 +39,15 @@ pub struct ChatArgs {
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
     /// log2 of the number of hash buckets
-    #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(10..=24))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u8).range(10..=24))]
     pub hash_bits: u8,
+    /// Set of n-gram features: 2 knows messages as a whole, n-grams across words, and words by the
+    /// length of their message
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub ngram_set: u8,
+    /// Fewest training messages that a feature is in; rarer ones get no weight
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub min_count: u32,
     /// Passes over the data
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub epochs: u32,

@@ -67,6 +67,27 @@ impl Corpus {
             .collect();
         Self { samples, sources }
     }
+
+    /// Drops features that fewer than `min_count` training messages have: their weights would be
+    /// learned by heart, and a model would have to ship them. Vectors keep the length that serving
+    /// gives them.
+    pub fn prune(&mut self, hash_bits: u8, min_count: u32) {
+        if min_count < 2 {
+            return;
+        }
+        let mut counts = vec![0_u32; 1 << hash_bits];
+        for sample in self.samples.iter().filter(|sample| !sample.validation) {
+            for (bucket, _) in &sample.features {
+                counts[*bucket as usize] += 1;
+            }
+        }
+        self.samples.par_iter_mut().for_each(|sample| {
+            let kept = sample.features.iter().copied();
+            sample.features = kept
+                .filter(|(bucket, _)| counts[*bucket as usize] >= min_count)
+                .collect();
+        });
+    }
 }
 
 /// Whether a message, normalised, is held out of training when `fraction` of all are.
@@ -78,4 +99,35 @@ pub(crate) fn held_out(normalized: &str, fraction: f64) -> bool {
 fn split_bucket(text: &str) -> u64 {
     let words: Vec<&str> = text.split_whitespace().collect();
     xxh3_64(words.join(" ").as_bytes()) % SPLIT_BUCKETS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(buckets: &[u32], validation: bool) -> Sample {
+        Sample {
+            features: buckets.iter().map(|bucket| (*bucket, 0.5)).collect(),
+            source: 0,
+            weak: false,
+            validation,
+            labels: [None; CHAT_HEADS.len()],
+        }
+    }
+
+    #[test]
+    fn features_of_one_training_message_go() {
+        let mut corpus = Corpus {
+            samples: vec![
+                sample(&[1, 2], false),
+                sample(&[2, 3], false),
+                sample(&[2, 3], true),
+            ],
+            sources: vec!["a".to_owned()],
+        };
+        corpus.prune(4, 2);
+        let left: Vec<usize> = corpus.samples.iter().map(|s| s.features.len()).collect();
+        assert_eq!(left, [1, 1, 1]);
+        assert_eq!(corpus.samples[0].features[0], (2, 0.5));
+    }
 }

@@ -55,7 +55,7 @@ pub struct FileFigures {
 /// of the model's heads, and the rate.
 pub fn score_rows(model: &LinearChatModel, rows: &[ChatRow]) -> (Vec<Vec<f32>>, Option<f64>) {
     let normalizer = Normalizer::new();
-    let hasher = NgramHasher::new(model.hash_bits());
+    let hasher = NgramHasher::with_set(model.hash_bits(), model.ngram_set());
     let mut features = Vec::new();
     let mut score = |row: &ChatRow| {
         let mut scores = Vec::new();

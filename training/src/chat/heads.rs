@@ -107,7 +107,8 @@ pub fn train(
     if heads.is_empty() {
         return Ok((None, reports));
     }
-    let model = LinearChatModel::quantize(params.fit.hash_bits, heads, &weights)?;
+    let model = LinearChatModel::quantize(params.fit.hash_bits, heads, &weights)?
+        .with_ngram_set(params.fit.ngram_set);
     Ok((Some(model), reports))
 }
 

@@ -21,6 +21,8 @@ const EPSILON: f32 = 1e-3;
 pub struct FitParams {
     /// log2 of the number of features.
     pub hash_bits: u8,
+    /// Set of features, for the model that comes of it.
+    pub ngram_set: u8,
     /// Passes over the rows.
     pub epochs: u32,
     /// AdaGrad's step.
@@ -102,6 +104,7 @@ mod tests {
 
     const PARAMS: FitParams = FitParams {
         hash_bits: 10,
+        ngram_set: 1,
         epochs: 40,
         learning_rate: 0.3,
         l2: 1e-6,

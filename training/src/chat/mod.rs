@@ -150,12 +150,13 @@ fn run_fast(args: &ChatArgs) -> Result<ChatReport, TrainError> {
     let started = Instant::now();
     let mut log = export::RunLog::create(&args.out)?;
     let (rows, data) = read(args, &mut log)?;
-    let corpus = Corpus::build(
+    let mut corpus = Corpus::build(
         &rows,
-        NgramHasher::new(args.hash_bits),
+        NgramHasher::with_set(args.hash_bits, args.ngram_set),
         args.validation_fraction,
     );
     drop(rows);
+    corpus.prune(args.hash_bits, args.min_count);
     let sources = count_sources(&corpus);
     log.line(&format!(
         "{} messages from {} sources, {} held out, {:.1} s",
@@ -228,6 +229,7 @@ pub(crate) fn head_params(args: &ChatArgs, corpus: &Corpus) -> HeadParams {
     HeadParams {
         fit: FitParams {
             hash_bits: args.hash_bits,
+            ngram_set: args.ngram_set,
             epochs: args.epochs,
             learning_rate: args.learning_rate,
             l2: args.l2,

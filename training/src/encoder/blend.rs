@@ -7,6 +7,8 @@
 
 use novastream_models::encoder::{BLEND_INPUTS, blend_inputs};
 
+use super::dense::{self, DenseRow};
+
 /// One held-out row of a head.
 #[derive(Clone, Copy, Debug)]
 pub struct BlendRow {
@@ -24,67 +26,16 @@ pub struct BlendRow {
 
 /// Pull towards "the encoder alone", in units of rows.
 const RIDGE: f64 = 2.0;
-const STEPS: usize = 50;
-
 /// Fits the weights of [`blend_inputs`], the last of them the constant.
 pub fn fit(rows: &[BlendRow]) -> [f32; BLEND_INPUTS] {
-    let start = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0];
-    let mut w: [f64; BLEND_INPUTS] = start;
-    for _ in 0..STEPS {
-        let mut gradient = [0.0; BLEND_INPUTS];
-        let mut curve = [[0.0; BLEND_INPUTS]; BLEND_INPUTS];
-        for i in 0..BLEND_INPUTS {
-            gradient[i] = RIDGE * (w[i] - start[i]);
-            curve[i][i] = RIDGE;
-        }
-        for row in rows {
-            let x = blend_inputs(row.encoder, row.fast, row.tokens).map(f64::from);
-            let z: f64 = x.iter().zip(w).map(|(x, w)| x * w).sum();
-            let p = 1.0 / (1.0 + (-z).exp());
-            let weight = f64::from(row.weight);
-            let gap = weight * (p - f64::from(u8::from(row.positive)));
-            for i in 0..BLEND_INPUTS {
-                gradient[i] += gap * x[i];
-                for j in 0..BLEND_INPUTS {
-                    curve[i][j] += weight * p * (1.0 - p) * x[i] * x[j];
-                }
-            }
-        }
-        let step = solve(curve, gradient);
-        let size = step.iter().map(|s| s.abs()).fold(0.0, f64::max);
-        for (w, step) in w.iter_mut().zip(step) {
-            // Far steps overshoot where a head is nearly separable.
-            *w -= step / size.max(1.0);
-        }
-        if size < 1e-7 {
-            break;
-        }
-    }
-    w.map(|w| w as f32)
-}
-
-/// Solves a positive definite system by elimination.
-fn solve(
-    mut a: [[f64; BLEND_INPUTS]; BLEND_INPUTS],
-    mut b: [f64; BLEND_INPUTS],
-) -> [f64; BLEND_INPUTS] {
-    for i in 0..BLEND_INPUTS {
-        let pivot = a[i];
-        for j in i + 1..BLEND_INPUTS {
-            let by = a[j][i] / pivot[i];
-            for k in i..BLEND_INPUTS {
-                a[j][k] -= by * pivot[k];
-            }
-            b[j] -= by * b[i];
-        }
-    }
-    for i in (0..BLEND_INPUTS).rev() {
-        for k in i + 1..BLEND_INPUTS {
-            b[i] -= a[i][k] * b[k];
-        }
-        b[i] /= a[i][i];
-    }
-    b
+    let rows: Vec<DenseRow<BLEND_INPUTS>> = rows
+        .iter()
+        .map(|row| {
+            let inputs = blend_inputs(row.encoder, row.fast, row.tokens);
+            (inputs, f32::from(u8::from(row.positive)), row.weight)
+        })
+        .collect();
+    dense::logistic(&rows, [1.0, 0.0, 0.0, 0.0, 0.0, 0.0], RIDGE)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use candle_core::Tensor;
 use novastream_datasets::chat::head_index;
+use novastream_features::text::EncoderText;
 use novastream_models::card::{CARD_FILE, model_card};
 use novastream_models::encoder::pack::{Description, VOCABULARY_FILE, WEIGHTS_FILE};
 use novastream_models::encoder::{ChatEncoder, EncoderConfig, Route};
@@ -14,7 +15,6 @@ use novastream_models::manifest::{
 };
 use sha2::{Digest, Sha256};
 
-use super::SHAPE;
 use super::judge::Judged;
 use crate::chat::export::RunLog;
 use crate::chat::{ChatArgs, ChatReport, DataEntry, TrainError};
@@ -25,13 +25,26 @@ The messages before one are read, but no training set labels messages by what wa
 mostly keep it from taking a reply for more than it is. Narrow heads were trained on text of another style \
 than chat. Heads that are not listed answer \"not evaluated\".";
 
+/// An encoder's weights.
+pub(super) enum Weights {
+    /// As training left them, all heads.
+    Trained(BTreeMap<String, Tensor>),
+    /// As they shipped before.
+    Packed(Box<ChatEncoder>),
+}
+
 /// What a run is written from.
 pub(super) struct Finished<'a> {
     pub config: EncoderConfig,
-    pub weights: &'a BTreeMap<String, Tensor>,
+    pub shape: EncoderText,
+    pub weights: Weights,
     pub vocabulary: &'a str,
     pub judged: Vec<Judged>,
     pub route: Route,
+    /// Share of held-out ordinary chat that goes on to the encoder.
+    pub ordinary_share: f64,
+    /// By source: held-out AUC joined, of the cascade, share that goes on.
+    pub routed: Vec<(String, f64, f64, f64)>,
     pub data: Vec<DataEntry>,
     pub sources: Vec<(String, usize)>,
 }
@@ -47,22 +60,33 @@ pub(super) fn write(
         return Err(TrainError::NoHead(all.join("; ")));
     }
     let heads: Vec<_> = kept.iter().filter_map(|j| j.shipped.clone()).collect();
-    let places: Vec<usize> = heads.iter().filter_map(|h| head_index(&h.name)).collect();
+    let names: Vec<String> = heads.iter().map(|head| head.name.clone()).collect();
     let description = Description {
         config: run.config,
-        own_tokens: SHAPE.own,
-        context_tokens: SHAPE.context,
+        own_tokens: run.shape.own,
+        context_tokens: run.shape.context,
+        emoji_names: run.shape.emoji_names,
         route: run.route,
         heads,
     };
-    let model = ChatEncoder::quantize(description, &places, run.weights)?;
+    let (model, weights_count) = match run.weights {
+        Weights::Trained(weights) => {
+            let places: Vec<usize> = names.iter().filter_map(|name| head_index(name)).collect();
+            let model = ChatEncoder::quantize(description, &places, &weights)?;
+            (model, weights.values().map(Tensor::elem_count).sum())
+        }
+        Weights::Packed(model) => {
+            let count = model.len();
+            (model.described_anew(description)?, count)
+        }
+    };
     let weights = put(&args.out, WEIGHTS_FILE, &model.to_bytes()?)?;
     let vocabulary = put(&args.out, VOCABULARY_FILE, run.vocabulary.as_bytes())?;
     let weights_bytes = weights.size;
     let manifest = manifest(args, &model, &run.judged, vec![weights, vocabulary]);
     let report = ChatReport {
         model: format!("{}@{}", manifest.name, manifest.version),
-        non_zero_weights: run.weights.values().map(Tensor::elem_count).sum(),
+        non_zero_weights: weights_count,
         heads: run.judged.iter().map(|j| j.report.clone()).collect(),
         report: Vec::new(),
         data: run.data,
@@ -74,7 +98,9 @@ pub(super) fn write(
     let json = serde_json::to_string_pretty(&report)? + "\n";
     put(&args.out, "metrics.json", json.as_bytes())?;
     put(&args.out, MANIFEST_FILE, manifest.to_toml()?.as_bytes())?;
-    let card = card(args, &manifest, &report, &run.judged);
+    let mut card = card(args, &manifest, &report, &run.judged);
+    // Writing to a string can't fail.
+    let _ = cascade_section(&mut card, run.ordinary_share, &run.routed);
     put(&args.out, CARD_FILE, card.as_bytes())?;
     log.line(&format!(
         "wrote {}, {weights_bytes} bytes of weights",
@@ -153,6 +179,38 @@ fn manifest(
     }
 }
 
+/// What an earlier run's folder calls itself.
+fn earlier(dir: &Path) -> String {
+    let manifest = std::fs::read_to_string(dir.join(MANIFEST_FILE)).ok();
+    let manifest = manifest.and_then(|text| Manifest::from_toml(&text, "earlier").ok());
+    manifest.map_or_else(
+        || "an earlier run".to_owned(),
+        |manifest| format!("`{}`", manifest.id()),
+    )
+}
+
+fn cascade_section(
+    out: &mut String,
+    ordinary_share: f64,
+    routed: &[(String, f64, f64, f64)],
+) -> std::fmt::Result {
+    writeln!(
+        out,
+        "\n## Cascade on held-out rows\n\nA message goes on to the encoder where a regression expects its place among \
+         the others to change; {:.1} % of ordinary chat does. The overall score of the others is moved onto the joined \
+         scale. AUC of `toxicity`:\n\n| source | joined | cascade | goes on |\n|---|---|---|---|",
+        100.0 * ordinary_share
+    )?;
+    for (source, full, mixed, share) in routed {
+        writeln!(
+            out,
+            "| {source} | {full:.4} | {mixed:.4} | {:.1} % |",
+            100.0 * share
+        )?;
+    }
+    Ok(())
+}
+
 fn card(args: &ChatArgs, manifest: &Manifest, report: &ChatReport, judged: &[Judged]) -> String {
     let mut out = model_card(manifest);
     // Writing to a string can't fail.
@@ -166,6 +224,30 @@ fn sections(
     report: &ChatReport,
     judged: &[Judged],
 ) -> std::fmt::Result {
+    let e = &args.encoder;
+    if let Some(dir) = &e.from {
+        writeln!(
+            out,
+            "\n## How it was made\n\n`novastream-train chat --tier full --from {}`: the encoder of that model, joined with \
+             the fast tier, calibrated and routed anew on its held-out rows ({:.0} % of the messages, chosen by a hash \
+             of their text).",
+            dir.display(),
+            100.0 * args.validation_fraction
+        )?;
+    } else {
+        how_it_was_trained(out, args)?;
+    }
+    if let Some(dir) = &e.warm_start {
+        writeln!(out, "\nIt went on from the weights of {}.", earlier(dir))?;
+    }
+    if let Some(note) = &args.note {
+        writeln!(out, "\n{}", note.trim())?;
+    }
+    held_out_table(out, judged)?;
+    data_tables(out, args, report)
+}
+
+fn how_it_was_trained(out: &mut String, args: &ChatArgs) -> std::fmt::Result {
     let e = &args.encoder;
     writeln!(
         out,
@@ -185,10 +267,10 @@ fn sections(
         },
         args.source_balance,
         100.0 * args.validation_fraction,
-    )?;
-    if let Some(note) = &args.note {
-        writeln!(out, "\n{}", note.trim())?;
-    }
+    )
+}
+
+fn held_out_table(out: &mut String, judged: &[Judged]) -> std::fmt::Result {
     writeln!(
         out,
         "\n## Held-out figures\n\nMean over sources of the AUC within each.\n\n\
@@ -210,6 +292,10 @@ fn sections(
                 .map_or("yes".to_owned(), |reason| format!("no: {reason}")),
         )?;
     }
+    Ok(())
+}
+
+fn data_tables(out: &mut String, args: &ChatArgs, report: &ChatReport) -> std::fmt::Result {
     writeln!(
         out,
         "\n## Training data\n\n| file | rows | sha256 |\n|---|---|---|"

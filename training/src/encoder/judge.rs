@@ -1,9 +1,7 @@
 //! Held-out rows: how good the encoder is, how it joins the fast tier, where its thresholds lie.
 
 use novastream_datasets::chat::CHAT_HEADS;
-use novastream_models::encoder::{
-    ChatHead, Packed, Route, TextClassifier, blend_inputs, fast_logit,
-};
+use novastream_models::encoder::{ChatHead, Packed, TextClassifier, blend_inputs, fast_logit};
 
 use super::batch::Batcher;
 use super::blend::{self, BlendRow};
@@ -48,6 +46,22 @@ pub fn logits(
         rest = more;
     }
     Ok(out)
+}
+
+/// Logits of a model with some of the heads, put where those heads stand among all; 0 elsewhere.
+pub fn spread(logits: Logits, places: &[Option<usize>]) -> Logits {
+    logits
+        .into_iter()
+        .map(|(own, tokens)| {
+            let mut all = vec![0.0; CHAT_HEADS.len()];
+            for (value, place) in own.into_iter().zip(places) {
+                if let Some(to) = place.and_then(|place| all.get_mut(place)) {
+                    *to = value;
+                }
+            }
+            (all, tokens)
+        })
+        .collect()
 }
 
 /// Mean over heads of the mean over sources of the AUC within each: what a checkpoint is judged by.
@@ -292,133 +306,5 @@ fn judge_head(
             sources: Vec::new(),
         },
         auc_within_sources,
-    }
-}
-
-/// Largest share of held-out ordinary chat that may go on to the encoder: a tenth, with something
-/// to spare for other chat.
-const GOES_ON: f64 = 0.09;
-/// Upper ends of the band that are tried.
-const HIGHS: [f32; 6] = [0.6, 0.8, 0.9, 0.95, 0.98, 1.01];
-
-/// One held-out message as the cascade sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct CascadeRow {
-    /// Its source.
-    pub source: usize,
-    /// The fast tier's highest score over the heads that decide.
-    pub top: f32,
-    /// The fast tier's overall score.
-    pub fast: f32,
-    /// The joined score.
-    pub full: f32,
-    /// The overall label.
-    pub positive: bool,
-    /// Whether it is as short as a chat line.
-    pub short: bool,
-    /// Whether it is ordinary chat: from a source of nothing but chat lines.
-    pub ordinary: bool,
-}
-
-/// What of any source's AUC may be lost by not sending longer messages on.
-const MAY_LOSE: f64 = 0.001;
-/// Lower ends of the band of longer messages that are tried, highest first.
-const LOWS: [f32; 9] = [0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.003, 0.001];
-
-/// Where messages go on. Short ones: of the bands that hold a tenth of ordinary chat, the one with
-/// the best mean AUC over sources. Longer ones: all above the highest score at which next to
-/// nothing is lost.
-pub fn route(rows: &[CascadeRow]) -> Route {
-    let (short, long): (Vec<CascadeRow>, Vec<CascadeRow>) = rows.iter().partition(|r| r.short);
-    let all = source_aucs(&long, [0.0, 1.01]);
-    let low = LOWS.into_iter().find(|low| {
-        let some = source_aucs(&long, [*low, 1.01]);
-        all.iter()
-            .zip(some)
-            .all(|(all, some)| some >= all - MAY_LOSE)
-    });
-    Route {
-        short: short_band(&short),
-        long: [low.unwrap_or(0.0), 1.01],
-    }
-}
-
-fn short_band(rows: &[CascadeRow]) -> [f32; 2] {
-    let mut tops: Vec<f32> = rows.iter().filter(|r| r.ordinary).map(|r| r.top).collect();
-    if tops.is_empty() {
-        tops = rows.iter().map(|r| r.top).collect();
-    }
-    tops.sort_by(|a, b| b.total_cmp(a));
-    let allowed = (tops.len() as f64 * GOES_ON) as usize;
-    let mut best = (f64::NEG_INFINITY, [0.5, 1.01]);
-    for high in HIGHS {
-        let below = tops.partition_point(|top| *top >= high);
-        let Some(low) = tops.get(below + allowed).copied() else {
-            continue;
-        };
-        let low = low.next_up().min(high);
-        let quality = cascade_auc(rows, [low, high]);
-        if quality > best.0 {
-            best = (quality, [low, high]);
-        }
-    }
-    best.1
-}
-
-/// Mean over sources of the AUC of a cascade's overall score.
-pub fn cascade_auc(rows: &[CascadeRow], band: [f32; 2]) -> f64 {
-    let aucs = source_aucs(rows, band);
-    aucs.iter().sum::<f64>() / aucs.len().max(1) as f64
-}
-
-/// Each source's own AUC, of those that have enough rows of both kinds.
-fn source_aucs(rows: &[CascadeRow], [low, high]: [f32; 2]) -> Vec<f64> {
-    let sources = rows.iter().map(|r| r.source + 1).max().unwrap_or(0);
-    let mut by_source: Vec<Vec<(f32, bool)>> = vec![Vec::new(); sources];
-    for row in rows {
-        let goes_on = (low..high).contains(&row.top);
-        let score = if goes_on { row.full } else { row.fast };
-        by_source[row.source].push((score, row.positive));
-    }
-    let both = |rows: &&Vec<(f32, bool)>| {
-        let positives = rows.iter().filter(|row| row.1).count();
-        positives >= 20 && rows.len() - positives >= 20
-    };
-    by_source
-        .iter()
-        .filter(both)
-        .filter_map(|rows| auc(rows))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_band_sends_on_those_that_gain_and_no_more_than_a_tenth() {
-        // The fast tier errs in the middle only; there the full tier is right.
-        let rows: Vec<CascadeRow> = (0..2000)
-            .map(|i| {
-                let top = i as f32 / 2000.0;
-                let middle = (0.4..0.48).contains(&top);
-                let positive = if middle { i % 2 == 0 } else { top > 0.44 };
-                let full = if positive { 0.9 } else { 0.1 };
-                CascadeRow {
-                    source: 0,
-                    top,
-                    fast: top,
-                    full,
-                    positive,
-                    short: true,
-                    ordinary: true,
-                }
-            })
-            .collect();
-        let [low, high] = route(&rows).short;
-        let goes_on = rows.iter().filter(|r| (low..high).contains(&r.top)).count();
-        assert!(goes_on <= 200, "{goes_on}");
-        assert!(cascade_auc(&rows, [low, high]) >= cascade_auc(&rows, [0.0, 0.0]));
-        assert!(cascade_auc(&rows, [0.0, 1.01]) > 0.999);
     }
 }

@@ -7,38 +7,39 @@
 
 pub mod batch;
 pub mod blend;
+pub mod cascade;
 mod checkpoint;
+mod dense;
 mod disguise;
 mod export;
 mod judge;
 pub mod optimizer;
 pub mod sampler;
+mod start;
 pub mod trainer;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use novastream_datasets::chat::{ChatRow, head_index};
 use novastream_datasets::counterfactual;
 use novastream_features::text::{EncoderText, NgramHasher, Normalizer, WordPiece};
-use novastream_models::catalog::catalog_entry;
-use novastream_models::encoder::{EncoderConfig, Route, TextClassifier, import_bert};
-use novastream_models::store::ArtifactStore;
+use novastream_models::encoder::{EncoderConfig, Route, RouteInputs, TextClassifier};
 
 use crate::chat::corpus::{self, Corpus};
 use crate::chat::export::RunLog;
-use crate::chat::{ChatArgs, ChatReport, TrainError};
+use crate::chat::{ChatArgs, ChatReport, DataEntry, TrainError};
 use batch::Batcher;
 use sampler::Sampler;
+pub use start::Output;
+use start::Start;
 use trainer::{Settings, Trainer};
-
-/// The catalogue's name of the encoder that training starts from.
-pub const BASE: &str = "minilm-l6-v2";
 
 /// What a message may look like to the encoder.
 pub const SHAPE: EncoderText = EncoderText {
     own: 128,
     context: 64,
+    emoji_names: true,
 };
 
 /// Held-out rows that a checkpoint is judged by.
@@ -52,6 +53,10 @@ pub struct EncoderArgs {
     /// store's all-MiniLM-L6-v2
     #[arg(long, value_name = "DIR")]
     pub base: Option<PathBuf>,
+    /// Folder of a chat encoder that an earlier run made: its weights and heads are the start, in
+    /// place of a base
+    #[arg(long, value_name = "DIR", conflicts_with = "base")]
+    pub warm_start: Option<PathBuf>,
     /// Steps; a run that goes on may be given another number
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub steps: u64,
@@ -73,6 +78,11 @@ pub struct EncoderArgs {
     /// Leave out the sentences we wrote about identity words
     #[arg(long)]
     pub no_counterfactuals: bool,
+    /// Do not train: take this model folder's encoder, and blend, calibrate and route it anew. Give
+    /// the same data and --validation-fraction as its training had, or what is held out here was
+    /// learned there
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["base", "warm_start"])]
+    pub from: Option<PathBuf>,
 }
 
 /// Trains, blends, judges and writes a model folder. Progress goes to stderr; a run that was
@@ -89,20 +99,16 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
     if !args.encoder.no_counterfactuals {
         rows.extend(counterfactual::counterfactuals());
     }
-    let Base {
-        config,
-        weights,
-        vocabulary,
-    } = base(args)?;
+    let base = start::read(&args.encoder)?;
     let frozen = usize::from(args.encoder.frozen_layers);
-    if frozen >= config.layers {
+    if frozen >= base.config.layers {
         let message = format!(
             "--frozen-layers must be below {}, the encoder's layers",
-            config.layers
+            base.config.layers
         );
         return Err(TrainError::Usage(message));
     }
-    let tokenizer = WordPiece::from_vocabulary(&vocabulary)?;
+    let tokenizer = WordPiece::from_vocabulary(&base.vocabulary)?;
     let (sources, of_row) = number_sources(&rows);
     let normalizer = Normalizer::new();
     let held_out: Vec<bool> = rows
@@ -114,76 +120,75 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         rows: &rows,
         normalizer,
         tokenizer: &tokenizer,
-        shape: SHAPE,
+        shape: base.shape,
     };
-    let source_weights: Vec<f64> = sources
-        .iter()
-        .map(|s| f64::from(args.weight_of(s)))
-        .collect();
-    let training = (0..rows.len()).filter(|row| !held_out[*row]);
-    let sampler = Sampler::new(
-        training.map(|row| (row as u32, of_row[row])),
-        &source_weights,
-        f64::from(args.source_balance),
-        args.seed,
-    );
     log.line(&format!(
-        "{} messages from {} sources, {} held out, {} picks a pass",
+        "{} messages from {} sources, {} held out",
         rows.len(),
         sources.len(),
         held_out.iter().filter(|h| **h).count(),
-        sampler.pass(0).len(),
     ))?;
-    let validation: Vec<u32> = (0..rows.len() as u32)
-        .filter(|r| held_out[*r as usize])
-        .collect();
-    let stride = (validation.len() / QUICK_ROWS).max(1);
-    let quick: Vec<u32> = validation.iter().copied().step_by(stride).collect();
-    let hashes: Vec<&str> = data.iter().map(|d| d.sha256.as_str()).collect();
-    let fingerprint = serde_json::to_string(&(
-        hashes,
-        args.source_balance,
-        &args.source_weight,
-        &args.exclude_source,
-        args.validation_fraction,
-        args.encoder.no_counterfactuals,
-    ))?;
-    let settings = Settings {
-        steps: args.encoder.steps,
-        batch: args.encoder.batch as usize,
-        learning_rate: args.encoder.encoder_learning_rate,
-        frozen_layers: frozen,
-        checkpoint_every: args.encoder.checkpoint_every,
-        patience: args.encoder.patience,
-        seed: args.seed,
+    let split = Split {
+        sources: &sources,
+        of_row: &of_row,
+        held_out: &held_out,
+        validation: (0..rows.len() as u32)
+            .filter(|r| held_out[*r as usize])
+            .collect(),
     };
-    let mut trainer = Trainer::new(settings, config, weights, &batcher)?;
-    let best = trainer.run(
-        &sampler,
-        &args.out,
-        &fingerprint,
-        |model| judge::mean_auc(model, &batcher, &quick, &of_row),
-        |line| log.line(line),
-    )?;
-    let model = TextClassifier::new(config, &best.clone().into_iter().collect())?;
-    let logits = judge::logits(&model, &batcher, &validation)?;
+    let Start {
+        config,
+        shape,
+        weights,
+        vocabulary,
+    } = base;
+    let weights = match weights {
+        start::Weights::ToTrain(tensors, outputs) => {
+            let from = (config, tensors, outputs);
+            let best = train(args, &data, &split, from, &batcher, &mut log)?;
+            export::Weights::Trained(best)
+        }
+        start::Weights::Packed(model) => export::Weights::Packed(model),
+    };
+    let logits = match &weights {
+        export::Weights::Trained(best) => {
+            let model = TextClassifier::new(config, &best.clone().into_iter().collect())?;
+            judge::logits(&model, &batcher, &split.validation)?
+        }
+        export::Weights::Packed(model) => {
+            let places = start::places(model);
+            let logits = judge::logits(&model.to_classifier()?, &batcher, &split.validation)?;
+            judge::spread(logits, &places)
+        }
+    };
+    let validation = &split.validation;
 
     log.line("training the fast tier on the same split")?;
-    let corpus = Corpus::build(
+    let mut corpus = Corpus::build(
         &rows,
-        NgramHasher::new(args.hash_bits),
+        NgramHasher::with_set(args.hash_bits, args.ngram_set),
         args.validation_fraction,
     );
-    let fast = judge::fast_logits(args, &corpus, &validation)?;
-    let heads = judge::heads(args, &corpus, &validation, &logits, &fast);
+    corpus.prune(args.hash_bits, args.min_count);
+    let fast = judge::fast_logits(args, &corpus, validation)?;
+    let heads = judge::heads(args, &corpus, validation, &logits, &fast);
     for head in &heads {
         log.line(&head.describe())?;
     }
-    let route = route(&rows, &of_row, &validation, &logits, &fast, &heads);
+    let cascade = cascade(&rows, &of_row, &batcher, validation, &logits, &fast, &heads);
     log.line(&format!(
-        "the encoder gets messages whose highest fast score lies in {:?} (short) or {:?} (long)",
-        route.short, route.long
+        "{:.1} % of held-out ordinary chat goes on to the encoder",
+        100.0 * cascade.ordinary_share
     ))?;
+    let mut routed = Vec::new();
+    for (source, full, mixed, share) in cascade.sources {
+        log.line(&format!(
+            "{}: held-out AUC joined {full:.4}, cascade {mixed:.4}, {:.1} % go on",
+            sources[source],
+            100.0 * share
+        ))?;
+        routed.push((sources[source].clone(), full, mixed, share));
+    }
     let mut counts = vec![0; sources.len()];
     for source in &of_row {
         counts[*source] += 1;
@@ -193,34 +198,99 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         &mut log,
         export::Finished {
             config,
-            weights: &best,
+            shape,
+            weights,
             vocabulary: &vocabulary,
             judged: heads,
-            route,
+            route: cascade.route,
+            ordinary_share: cascade.ordinary_share,
+            routed,
             data,
             sources: sources.into_iter().zip(counts).collect(),
         },
     )
 }
 
-/// The cascade's route, from the held-out rows that have an overall label.
-fn route(
+/// Which rows are held out, and where rows come from.
+struct Split<'a> {
+    sources: &'a [String],
+    of_row: &'a [usize],
+    held_out: &'a [bool],
+    /// The held-out rows.
+    validation: Vec<u32>,
+}
+
+/// Trains from what there is; answers the best checkpoint's weights.
+fn train(
+    args: &ChatArgs,
+    data: &[DataEntry],
+    split: &Split<'_>,
+    (config, weights, outputs): (
+        EncoderConfig,
+        HashMap<String, candle_core::Tensor>,
+        Vec<Output>,
+    ),
+    batcher: &Batcher<'_>,
+    log: &mut RunLog,
+) -> Result<BTreeMap<String, candle_core::Tensor>, TrainError> {
+    let source_weights: Vec<f64> = split
+        .sources
+        .iter()
+        .map(|s| f64::from(args.weight_of(s)))
+        .collect();
+    let training = (0..split.of_row.len()).filter(|row| !split.held_out[*row]);
+    let sampler = Sampler::new(
+        training.map(|row| (row as u32, split.of_row[row])),
+        &source_weights,
+        f64::from(args.source_balance),
+        args.seed,
+    );
+    log.line(&format!("{} picks a pass", sampler.pass(0).len()))?;
+    let stride = (split.validation.len() / QUICK_ROWS).max(1);
+    let quick: Vec<u32> = split.validation.iter().copied().step_by(stride).collect();
+    let hashes: Vec<&str> = data.iter().map(|d| d.sha256.as_str()).collect();
+    let fingerprint = serde_json::to_string(&(
+        hashes,
+        args.source_balance,
+        &args.source_weight,
+        &args.exclude_source,
+        args.validation_fraction,
+        args.encoder.no_counterfactuals,
+        &args.encoder.warm_start,
+    ))?;
+    let settings = Settings {
+        steps: args.encoder.steps,
+        batch: args.encoder.batch as usize,
+        learning_rate: args.encoder.encoder_learning_rate,
+        frozen_layers: usize::from(args.encoder.frozen_layers),
+        checkpoint_every: args.encoder.checkpoint_every,
+        patience: args.encoder.patience,
+        seed: args.seed,
+    };
+    let mut trainer = Trainer::new(settings, config, weights, &outputs, batcher)?;
+    trainer.run(
+        &sampler,
+        &args.out,
+        &fingerprint,
+        |model| judge::mean_auc(model, batcher, &quick, split.of_row),
+        |line| log.line(line),
+    )
+}
+
+/// The cascade's rule, from the held-out rows that have an overall label.
+fn cascade(
     rows: &[ChatRow],
     of_row: &[usize],
+    batcher: &Batcher<'_>,
     validation: &[u32],
     encoder: &judge::Logits,
     fast: &[Vec<f32>],
     heads: &[judge::Judged],
-) -> Route {
-    let everything = [0.0, 1.01];
+) -> cascade::Cascade {
     let Some(overall) = heads.first().and_then(|head| head.shipped.as_ref()) else {
-        return Route {
-            short: everything,
-            long: everything,
-        };
+        return cascade::fit(&[]);
     };
-    let sigmoid = |z: f32| 1.0 / (1.0 + (-z).exp());
-    let deciding: Vec<usize> = Route::HEADS.iter().filter_map(|h| head_index(h)).collect();
+    let deciding = Route::HEADS.map(head_index);
     // Sources of chat lines: those whose messages are nearly all short.
     let sources = of_row.iter().max().map_or(0, |last| last + 1);
     let mut lengths = vec![(0_usize, 0_usize); sources];
@@ -232,60 +302,32 @@ fn route(
         let (short, all) = lengths[source];
         short * 10 >= all * 9 && all >= MIN_CHAT_ROWS
     };
-    let known: Vec<judge::CascadeRow> = validation
+    let known: Vec<cascade::CascadeRow> = validation
         .iter()
         .zip(encoder.iter().zip(fast))
         .filter_map(|(pick, ((logits, tokens), fast))| {
             let row = &rows[*pick as usize];
             let source = of_row[*pick as usize];
-            // A head that the fast tier lacks has the logit 0, which says nothing.
-            let said = deciding
-                .iter()
-                .map(|head| fast[*head])
-                .filter(|z| *z != 0.0);
-            let short = row.text.len() <= Route::SHORT;
-            Some(judge::CascadeRow {
+            let bytes = row.text.len();
+            Some(cascade::CascadeRow {
                 source,
-                top: said.map(sigmoid).fold(0.0, f32::max),
-                fast: sigmoid(fast[0]),
+                inputs: RouteInputs {
+                    // A head that the fast tier lacks has the logit 0, which says nothing.
+                    heads: deciding.map(|head| head.map_or(0.0, |head| fast[head])),
+                    bytes,
+                    disguised: batcher.normalizer.normalize(&row.text).signals.disguises() > 0,
+                },
                 full: overall.score(logits[0], fast[0], *tokens),
                 positive: row.labels[0]?,
-                short,
-                ordinary: short && chat(source),
+                ordinary: bytes <= Route::SHORT && chat(source),
             })
         })
         .collect();
-    judge::route(&known)
+    cascade::fit(&known)
 }
 
 /// Fewest messages of a source that stands for ordinary chat.
 const MIN_CHAT_ROWS: usize = 5_000;
-
-/// What training starts from.
-struct Base {
-    config: EncoderConfig,
-    weights: HashMap<String, candle_core::Tensor>,
-    vocabulary: String,
-}
-
-fn base(args: &ChatArgs) -> Result<Base, TrainError> {
-    let read = |name: &str| -> Result<Vec<u8>, TrainError> {
-        if let Some(dir) = &args.encoder.base {
-            let path = dir.join(name);
-            return std::fs::read(&path).map_err(|source| TrainError::Io { path, source });
-        }
-        let entry =
-            catalog_entry(BASE).ok_or_else(|| TrainError::NoBase("no such model".into()))?;
-        let read = ArtifactStore::from_env().read(&entry, name);
-        read.map_err(|error| TrainError::NoBase(error.to_string()))
-    };
-    let config = EncoderConfig::from_bert(&read("config.json")?)?;
-    Ok(Base {
-        weights: import_bert(&read("model.safetensors")?, &config)?,
-        vocabulary: String::from_utf8_lossy(&read("vocab.txt")?).into_owned(),
-        config,
-    })
-}
 
 /// Names of the sources in order of appearance, and each row's.
 fn number_sources(rows: &[ChatRow]) -> (Vec<String>, Vec<usize>) {

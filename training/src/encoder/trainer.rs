@@ -17,6 +17,7 @@ use super::batch::{Batch, Batcher};
 use super::checkpoint::{self, Progress};
 use super::optimizer::{AdamW, Optimizer};
 use super::sampler::Sampler;
+use super::start::Output;
 use crate::chat::TrainError;
 
 /// Part of a run in which the learning rate falls to zero (the warm-up, stable, decay schedule of
@@ -74,11 +75,13 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Makes variables of the layers that learn and a fresh output layer.
+    /// Makes variables of the layers that learn and of the output layer, which is fresh but for
+    /// `outputs`.
     pub fn new(
         settings: Settings,
         config: EncoderConfig,
         mut pretrained: HashMap<String, Tensor>,
+        outputs: &[Output],
         batcher: &'a Batcher<'a>,
     ) -> Result<Self, TrainError> {
         let mut vars: Vec<(String, Var, f32)> = Vec::new();
@@ -92,14 +95,17 @@ impl<'a> Trainer<'a> {
         let mut rng = StdRng::seed_from_u64(settings.seed);
         let scale = 1.0 / (config.width as f32).sqrt();
         let n = config.width * CHAT_HEADS.len();
-        let weight: Vec<f32> = (0..n).map(|_| rng.random_range(-scale..scale)).collect();
-        let weight = Var::from_vec(weight, (config.width, CHAT_HEADS.len()), &Device::Cpu)?;
+        let mut weight: Vec<f32> = (0..n).map(|_| rng.random_range(-scale..scale)).collect();
         // Most messages are harmless: start there.
-        let bias = Var::from_vec(
-            vec![-2.0_f32; CHAT_HEADS.len()],
-            CHAT_HEADS.len(),
-            &Device::Cpu,
-        )?;
+        let mut bias = vec![-2.0_f32; CHAT_HEADS.len()];
+        for output in outputs {
+            bias[output.head] = output.bias;
+            for (row, known) in weight.chunks_mut(CHAT_HEADS.len()).zip(&output.weight) {
+                row[output.head] = *known;
+            }
+        }
+        let weight = Var::from_vec(weight, (config.width, CHAT_HEADS.len()), &Device::Cpu)?;
+        let bias = Var::from_vec(bias, CHAT_HEADS.len(), &Device::Cpu)?;
         for (name, var) in [(HEAD_WEIGHT, weight), (HEAD_BIAS, bias)] {
             pretrained.insert(name.to_owned(), var.as_tensor().clone());
             vars.push((name.to_owned(), var, HEAD_RATE));

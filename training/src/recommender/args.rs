@@ -67,6 +67,9 @@ pub struct RecommenderArgs {
     /// on all events of the file, matrix factorisation from its vectors
     #[arg(long, value_name = "DIR")]
     pub update: Option<PathBuf>,
+    /// Take the settings of the run in this folder instead of choosing them
+    #[arg(long, value_name = "DIR", conflicts_with = "update")]
+    pub settings: Option<PathBuf>,
     /// Do not choose settings on held-out events; take the usual ones
     #[arg(long)]
     pub no_search: bool,

@@ -10,7 +10,7 @@ use super::matrix::Matrix;
 use super::search::Settings;
 use super::segments::SegmentParams;
 use super::sequence::SequenceParams;
-use super::{FitError, RecommenderArgs, ease, popularity, ranker};
+use super::{FitError, RecommenderArgs, Stages, ease, popularity, ranker};
 
 /// Length of the item vectors that users are placed by for their segments.
 const SEGMENT_DIMS: usize = 32;
@@ -59,7 +59,7 @@ impl Extras<'_> {
 /// Fits base models on events, all before `now`, and joins them in a bundle without a ranker.
 /// Models without a part in the blend are left out, except popularity, which is the fallback, and
 /// matrix factorisation where the ranker can use it (`all`), which continues from the vectors of
-/// `start` where they are given.
+/// `start` where they are given. Seconds by estimator go to the stages.
 #[allow(
     clippy::too_many_arguments,
     reason = "each is a different thing, and there is one caller"
@@ -73,9 +73,11 @@ pub fn fit(
     all: bool,
     start: Option<&Factors>,
     extras: Extras<'_>,
+    stages: &mut Stages,
 ) -> Result<RecommenderBundle, FitError> {
     let (users, items) = (log.users.len(), log.items.len());
     let matrix = Matrix::from_events(events, users, items, &settings.weighting, now);
+    stages.part("fit.matrix");
     let in_blend = |kind| settings.blend.parts.iter().any(|part| part.kind == kind);
     let keep = args.keep(items.min(args.ease_items));
     let model = settings.ease.check()?;
@@ -84,11 +86,13 @@ pub fn fit(
         Some(keep) => ease::sparsify(model, keep),
         None => model,
     };
+    stages.part("fit.ease");
     let factors = if args.dims > 0 && (all || in_blend(ScorerKind::Factors)) {
         Some(settings.factors.check()?.fit(&matrix, start)?)
     } else {
         None
     };
+    stages.part("fit.factors");
     let knn = if in_blend(ScorerKind::ItemKnn) {
         Some(settings.knn.check()?.fit(&matrix)?)
     } else {
@@ -122,8 +126,8 @@ pub fn fit(
     Ok(bundle)
 }
 
-/// Fits what a ranker's past lists need on events, all before `now`, as [`fit`] does: EASE and the
-/// extras.
+/// Fits what a ranker's past lists need on events, all before `now`, as [`fit`] does: EASE,
+/// factors and the extras.
 pub fn fit_ease(
     args: &RecommenderArgs,
     log: &EventLog,
@@ -141,8 +145,14 @@ pub fn fit_ease(
         Some(keep) => ease::sparsify(model, keep),
         None => model,
     };
+    let factors = if args.dims > 0 {
+        Some(settings.factors.check()?.fit(&matrix, None)?)
+    } else {
+        None
+    };
     Ok(BaseModels {
         ease: Some(model),
+        factors,
         content: extras.content.cloned(),
         segments: extras.segments(events, &matrix, args.seed)?,
         sequence: extras.sequence(events, users, items)?,

@@ -6,6 +6,8 @@
 //! times allow, a ranker of live lists over them ([`ranker`]).
 
 pub mod als;
+mod als_conjugate;
+mod als_subspace;
 mod args;
 pub mod base;
 mod clusters;
@@ -15,6 +17,7 @@ mod error;
 mod export;
 pub mod inner;
 pub mod knn;
+mod lanes;
 pub mod matrix;
 pub mod popularity;
 pub mod ranker;
@@ -31,6 +34,7 @@ use std::collections::BTreeMap;
 use indicatif::{ProgressBar, ProgressStyle};
 use novastream_datasets::events::{Availability, Event, EventLog, load_item_words};
 use novastream_datasets::sha256_file;
+use novastream_models::recommender::{BlendPart, ScorerKind};
 use serde::Serialize;
 
 use args::TrainOptions;
@@ -146,9 +150,10 @@ pub fn run(args: &RecommenderArgs) -> Result<RecommenderReport, RecommenderTrain
     ))?;
 
     let previous = args.update.as_deref().map(Previous::load).transpose()?;
-    let (settings, tries) = match &previous {
-        Some(previous) => (previous.settings.clone(), Vec::new()),
-        None => choose(args, &log, train)?,
+    let (settings, tries) = match (&previous, &args.settings) {
+        (Some(previous), _) => (previous.settings.clone(), Vec::new()),
+        (None, Some(dir)) => (update::settings_of(dir)?, Vec::new()),
+        (None, None) => choose(args, &log, train)?,
     };
     let seconds = stages.end("choose");
     for Try { what, figure } in &tries {
@@ -170,6 +175,7 @@ pub fn run(args: &RecommenderArgs) -> Result<RecommenderReport, RecommenderTrain
         all,
         start.as_ref(),
         extras,
+        &mut stages,
     )?;
     let seconds = stages.end("fit");
     out.line(&format!(
@@ -271,6 +277,13 @@ fn choose(
     settings.factors.check()?;
     let (users, items) = (log.users.len(), log.items.len());
     let goal = args.goal();
+    let partial = args.dims > 0 && !als::covers(items, args.ease_items);
+    if partial {
+        settings.blend.parts = vec![BlendPart {
+            kind: ScorerKind::Factors,
+            factor: 1.0,
+        }];
+    }
     let split = if args.no_search {
         None
     } else {
@@ -293,6 +306,7 @@ fn choose(
         repeats: (pairs.len() as f64) < 0.99 * train.len() as f64,
         timed: log.clock.seconds().is_some(),
         factors: args.dims > 0,
+        partial,
     };
     let style = ProgressStyle::with_template(
         "{spinner} choosing settings: {pos} tried, {per_sec}, best so far {msg} [{elapsed}]",

@@ -70,6 +70,8 @@ pub struct Freedom {
     pub timed: bool,
     /// Matrix factorisation may be used.
     pub factors: bool,
+    /// EASE covers only a part of the items.
+    pub partial: bool,
 }
 
 /// A change of settings to try.
@@ -161,7 +163,7 @@ impl<'a> Search<'a> {
             self.climb(&mut best, &mut figure, 1.5)?;
         }
         if free.factors {
-            self.factors(&mut best, goal)?;
+            self.factors(&mut best, goal, free.partial)?;
         }
         Ok(best)
     }
@@ -224,7 +226,7 @@ impl<'a> Search<'a> {
     }
 
     /// Chooses the settings of matrix factorisation for what it adds to EASE, and the blend.
-    fn factors(&mut self, best: &mut Settings, goal: Goal) -> Result<(), FitError> {
+    fn factors(&mut self, best: &mut Settings, goal: Goal, partial: bool) -> Result<(), FitError> {
         let weighting = best.weighting;
         let matrix = self.matrix(&weighting);
         let ease = best.ease.check()?.fit_head(&matrix, HEAD, HEAD)?;
@@ -232,7 +234,7 @@ impl<'a> Search<'a> {
         let popular = popularity::fit(&matrix);
         let scale = 1.0 / self.split.spread(&ease, &weighting);
         let share = [0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5];
-        let mut top: Option<(Figure, AlsParams, f32)> = None;
+        let mut top: Option<(Figure, AlsParams, [f32; 2])> = None;
         let mut model = None;
         let start = best.factors;
         let mut current = start;
@@ -249,26 +251,40 @@ impl<'a> Search<'a> {
             change(&mut params);
             let fitted = params.check()?.fit(&matrix, None)?;
             let own = 1.0 / self.split.spread(&fitted, &weighting);
-            let blends: Vec<Vec<f32>> = share.iter().map(|b| vec![scale, b * own]).collect();
+            let mut blends: Vec<Vec<f32>> = share.iter().map(|b| vec![scale, b * own]).collect();
+            if partial {
+                // Nothing but factors knows all items.
+                blends.remove(0);
+                blends.push(vec![0.0, own]);
+            }
             let figures = self
                 .split
                 .judge_blends(&[&ease, &fitted], &blends, &weighting);
-            let found = smallest_share(&figures);
+            let found = if partial {
+                best_of(&figures)
+            } else {
+                smallest_share(&figures)
+            };
+            let [ease_part, factor_part] = [0, 1].map(|part| blends[found][part]);
             let what = format!(
-                "EASE + {} · factors of {} dims, regularisation {:.4}, unobserved {:.3}",
-                share[found], params.dims, params.regularisation, params.unobserved
+                "{:.2} · EASE + {:.2} · factors of {} dims, regularisation {:.4}, unobserved {:.3}",
+                ease_part / scale,
+                factor_part / own,
+                params.dims,
+                params.regularisation,
+                params.unobserved
             );
             self.note(what, figures[found]);
             let better = top.is_none_or(|(figure, ..)| {
                 figures[found].objective() > figure.objective() * (1.0 + GAIN)
             });
             if better {
-                top = Some((figures[found], params, share[found] * own));
+                top = Some((figures[found], params, [ease_part, factor_part]));
                 current = params;
                 model = Some(fitted);
             }
         }
-        let (Some((figure, params, factor)), Some(fitted)) = (top, model) else {
+        let (Some((figure, params, [scale, factor])), Some(fitted)) = (top, model) else {
             return Ok(());
         };
         best.factors = params;
@@ -343,6 +359,20 @@ impl<'a> Search<'a> {
     }
 }
 
+/// The first of those that do best.
+fn best_of(figures: &[Figure]) -> usize {
+    let objective = |at: &usize| figures[*at].objective();
+    let mut order = 0..figures.len();
+    let first = order.next().unwrap_or(0);
+    order.fold(first, |best, at| {
+        if objective(&at) > objective(&best) {
+            at
+        } else {
+            best
+        }
+    })
+}
+
 /// The first of rising shares that keeps at least half of what the best one gains over the first:
 /// held-out events of the past make a blend look better than it will be, and the first share is
 /// plain EASE, which is solved exactly.
@@ -379,5 +409,6 @@ mod tests {
         assert_eq!(smallest_share(&figures(&[0.40, 0.401])), 0);
         assert_eq!(smallest_share(&figures(&[0.40, 0.39])), 0);
         assert_eq!(smallest_share(&[]), 0);
+        assert_eq!(best_of(&figures(&[0.40, 0.43, 0.43, 0.41])), 1);
     }
 }

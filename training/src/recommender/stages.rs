@@ -19,6 +19,8 @@ pub struct Seconds {
 pub struct Stages {
     wall: Instant,
     cpu: f64,
+    /// Where the next part of the running stage begins.
+    part: (Instant, f64),
     /// Finished stages.
     pub done: BTreeMap<String, Seconds>,
 }
@@ -26,9 +28,11 @@ pub struct Stages {
 impl Stages {
     /// Starts the first stage.
     pub fn start() -> Self {
+        let (now, cpu) = (Instant::now(), cpu_seconds());
         Self {
-            wall: Instant::now(),
-            cpu: cpu_seconds(),
+            wall: now,
+            cpu,
+            part: (now, cpu),
             done: BTreeMap::new(),
         }
     }
@@ -42,8 +46,20 @@ impl Stages {
         };
         self.wall = Instant::now();
         self.cpu = cpu;
+        self.part = (self.wall, cpu);
         self.done.insert(name.to_owned(), seconds);
         seconds
+    }
+
+    /// Notes a part of the running stage, from the end of the part before.
+    pub fn part(&mut self, name: &str) {
+        let (now, cpu) = (Instant::now(), cpu_seconds());
+        let seconds = Seconds {
+            wall: now.duration_since(self.part.0).as_secs_f64(),
+            cpu: cpu - self.part.1,
+        };
+        self.part = (now, cpu);
+        self.done.insert(name.to_owned(), seconds);
     }
 }
 

@@ -20,6 +20,16 @@ pub const TRAINING_FILE: &str = "training.json";
 /// Passes of matrix factorisation that continue from earlier vectors.
 const PASSES: usize = 2;
 
+/// The settings that the run in `dir` took.
+pub fn settings_of(dir: &Path) -> Result<Settings, RecommenderTrainError> {
+    let path = dir.join(TRAINING_FILE);
+    let text = std::fs::read(&path).map_err(|source| RecommenderTrainError::Io {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
 /// An earlier model and the settings it was made with.
 #[derive(Debug)]
 pub struct Previous {
@@ -33,12 +43,7 @@ impl Previous {
     /// Loads the run in `dir`; every file that the model needs is verified.
     pub fn load(dir: &Path) -> Result<Self, RecommenderTrainError> {
         let bundle = RecommenderBundle::load(dir)?;
-        let path = dir.join(TRAINING_FILE);
-        let text = std::fs::read(&path).map_err(|source| RecommenderTrainError::Io {
-            path: path.clone(),
-            source,
-        })?;
-        let mut settings: Settings = serde_json::from_slice(&text)?;
+        let mut settings = settings_of(dir)?;
         settings.factors.passes = settings.factors.passes.min(PASSES);
         Ok(Self { bundle, settings })
     }

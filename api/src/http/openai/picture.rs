@@ -1,12 +1,17 @@
 //! Pictures that are named by a URL.
 
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use url::Url;
+
 use super::request::Content;
-use crate::config::{Settings, WatchSettings};
+use crate::config::Settings;
 use crate::error::{ApiError, ErrorCode};
-use crate::watch::address::{self, Asker};
+use crate::watch::address;
 
 /// Fetches what has to be fetched, one after another.
 ///
@@ -23,7 +28,7 @@ pub async fn fetch_all(
         for part in parts {
             ready.push(match part {
                 Content::Url(url) => Content::Picture(
-                    fetch(&url, &settings.watch, settings.limits.image_bytes, deadline)
+                    fetch(&url, settings, deadline)
                         .await
                         .map_err(|e| e.about("input"))?,
                 ),
@@ -35,37 +40,66 @@ pub async fn fetch_all(
     Ok(out)
 }
 
-/// The bytes at `url`, under the rules for URLs that are watched. Redirects are not followed: they
-/// would lead around those rules.
-async fn fetch(
-    url: &str,
-    rules: &WatchSettings,
-    most: usize,
-    deadline: Instant,
-) -> Result<Vec<u8>, ApiError> {
-    let web = ["http://", "https://"].iter().any(|s| {
-        url.get(..s.len())
-            .is_some_and(|u| u.eq_ignore_ascii_case(s))
-    });
-    if !web {
+/// The bytes at `url`. Redirects are not followed, and the connection goes to the addresses that
+/// were checked: both would otherwise lead around the check.
+async fn fetch(url: &str, settings: &Settings, deadline: Instant) -> Result<Vec<u8>, ApiError> {
+    let parsed = Url::parse(url).map_err(|e| forbidden(&format!("it is no URL: {e}")))?;
+    if !["http", "https"].contains(&parsed.scheme()) {
         return Err(forbidden("only data:, http: and https: URLs are fetched"));
     }
-    let url = address::check(url, rules, Asker::Remote)
-        .await
-        .map_err(|e| forbidden(&e.detail))?;
+    let (Some(host), Some(port)) = (parsed.host_str(), parsed.port_or_known_default()) else {
+        return Err(forbidden("it has no host"));
+    };
+    let addresses = if settings.image_urls.allow_private_hosts {
+        address::resolve(host, port).await
+    } else {
+        address::public(host, port).await
+    };
+    let addresses = addresses.map_err(|e| match e.code {
+        ErrorCode::WatchUrlForbidden => forbidden(&e.detail),
+        _ => ApiError::new(ErrorCode::ImageUrlFailed, e.detail),
+    })?;
+    let addresses = Pinned(addresses);
     let left = deadline.saturating_duration_since(Instant::now());
-    tokio::task::spawn_blocking(move || get(&url, most, left))
+    let most = settings.limits.image_bytes;
+    tokio::task::spawn_blocking(move || get(parsed.as_str(), addresses, most, left))
         .await
         .map_err(ApiError::internal)?
 }
 
-fn get(url: &str, most: usize, within: Duration) -> Result<Vec<u8>, ApiError> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
+/// Answers the same addresses for whatever it is asked.
+#[derive(Debug)]
+struct Pinned(Vec<SocketAddr>);
+
+impl Resolver for Pinned {
+    fn resolve(
+        &self,
+        _uri: &ureq::http::Uri,
+        _config: &ureq::config::Config,
+        _timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut out = self.empty();
+        for address in self.0.iter().take(MOST_ADDRESSES) {
+            out.push(*address);
+        }
+        if self.0.is_empty() {
+            return Err(ureq::Error::HostNotFound);
+        }
+        Ok(out)
+    }
+}
+
+/// Addresses of a host that are tried.
+const MOST_ADDRESSES: usize = 4;
+
+fn get(url: &str, addresses: Pinned, most: usize, within: Duration) -> Result<Vec<u8>, ApiError> {
+    let config = ureq::Agent::config_builder()
         .timeout_global(Some(within))
         .max_redirects(0)
         .http_status_as_error(false)
-        .build()
-        .into();
+        .proxy(None)
+        .build();
+    let agent = ureq::Agent::with_parts(config, DefaultConnector::new(), addresses);
     let failed = |why: String| {
         let shown = address::redact(url);
         ApiError::new(ErrorCode::ImageUrlFailed, format!("{shown}: {why}"))

@@ -9,26 +9,51 @@ pub(super) const MAX_BINS: usize = 128;
 /// Values that a quantile is taken from; more do not move it.
 const QUANTILE_SAMPLE: usize = 100_000;
 
-/// One feature of all rows.
+/// Rows that are binned together.
+const CHUNK: usize = 4096;
+
+/// All features of all rows. The bins of a row lie side by side: what is summed for one feature
+/// after the other then goes to different places, where rows of one column would wait for the sum
+/// that the row before is still writing, because most rows fall into few bins.
 #[derive(Clone, Debug)]
-pub(super) struct Column {
-    /// Bin of each row.
-    pub bins: Vec<u8>,
-    /// Rows of bin `b` or below hold at most `edges[b]`; one less than there are bins.
-    pub edges: Vec<f32>,
+pub(super) struct Bins {
+    /// Bin of each feature, row after row.
+    numbers: Vec<u8>,
+    width: usize,
+    /// By feature: rows of bin `b` or below hold at most `edges[b]`; one less than there are bins.
+    pub edges: Vec<Vec<f32>>,
 }
 
-/// Bins every feature by quantiles.
-pub(super) fn columns(lists: &Lists, width: usize) -> Vec<Column> {
-    (0..width)
-        .into_par_iter()
-        .map(|feature| {
-            let edges = edges(lists, feature);
-            let bin = |value: f32| edges.partition_point(|edge| *edge < value) as u8;
-            let bins = lists.column(feature).map(bin).collect();
-            Column { bins, edges }
-        })
-        .collect()
+impl Bins {
+    /// Bins every feature by quantiles.
+    pub fn new(lists: &Lists, width: usize) -> Self {
+        let edges: Vec<Vec<f32>> = (0..width)
+            .into_par_iter()
+            .map(|feature| edges(lists, feature))
+            .collect();
+        let mut numbers = vec![0_u8; lists.rows() * width];
+        numbers
+            .par_chunks_mut((CHUNK * width).max(1))
+            .zip(lists.values.par_chunks((CHUNK * width).max(1)))
+            .for_each(|(bins, values)| {
+                let rows = values.chunks_exact(width);
+                for (bins, values) in bins.chunks_exact_mut(width).zip(rows) {
+                    for ((bin, value), edges) in bins.iter_mut().zip(values).zip(&edges) {
+                        *bin = edges.partition_point(|edge| edge < value) as u8;
+                    }
+                }
+            });
+        Self {
+            numbers,
+            width,
+            edges,
+        }
+    }
+
+    /// The bins of a row.
+    pub fn row(&self, row: usize) -> &[u8] {
+        &self.numbers[row * self.width..(row + 1) * self.width]
+    }
 }
 
 /// Borders half-way between neighbouring values, at most one less than [`MAX_BINS`].

@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
 
 use super::super::FitError;
-use super::bins::{self, Column};
+use super::bins::Bins;
 use super::grow::{Grown, Slope, grow};
 use super::lists::{Lists, chances};
 
@@ -62,7 +62,7 @@ impl Default for BoostParams {
             list_share: 0.8,
             held_out: 0.1,
             patience: 20,
-            forests: 1,
+            forests: 2,
         }
     }
 }
@@ -104,14 +104,14 @@ impl ValidBoostParams {
     /// Grows trees on the lists, over the features that may be used; also answers the mean
     /// held-out loss at the best number of trees, averaged over the forests.
     pub fn fit(&self, lists: &Lists, usable: &[bool], seed: u64) -> (Trees, Option<f32>) {
-        let columns = bins::columns(lists, Rows::WIDTH);
+        let bins = Bins::new(lists, Rows::WIDTH);
         let features: Vec<usize> = (0..Rows::WIDTH)
-            .filter(|feature| usable[*feature] && !columns[*feature].edges.is_empty())
+            .filter(|feature| usable[*feature] && !bins.edges[*feature].is_empty())
             .collect();
         let forests: Vec<(Vec<Grown>, Option<f32>)> = (0..self.0.forests as u64)
             .map(|forest| {
                 let seed = seed.wrapping_add(forest.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-                self.forest(lists, &columns, &features, seed)
+                self.forest(lists, &bins, &features, seed)
             })
             .collect();
         let count = forests.len() as f32;
@@ -137,7 +137,7 @@ impl ValidBoostParams {
     fn forest(
         &self,
         lists: &Lists,
-        columns: &[Column],
+        bins: &Bins,
         usable: &[usize],
         seed: u64,
     ) -> (Vec<Grown>, Option<f32>) {
@@ -162,12 +162,12 @@ impl ValidBoostParams {
                     .map(|at| usable[at])
                     .collect();
             features.sort_unstable();
-            let grown = grow(columns, &features, &slopes, rows, params);
+            let grown = grow(bins, &features, &slopes, rows, params);
             let sound = grown.nodes.iter().all(|node| node.value.is_finite());
             if grown.nodes.len() < 2 || !sound {
                 break;
             }
-            add(&grown, columns, &mut scores);
+            add(&grown, bins, &mut scores);
             trees.push(grown);
             if let Some(loss) = mean_loss(lists, &held, &scores) {
                 if loss < best.0 {
@@ -227,14 +227,14 @@ fn list_chances(lists: &Lists, which: &[usize], scores: &[f32]) -> Vec<(Vec<f32>
 }
 
 /// Adds the tree to the score of every row.
-fn add(grown: &Grown, columns: &[Column], scores: &mut [f32]) {
+fn add(grown: &Grown, bins: &Bins, scores: &mut [f32]) {
     const CHUNK: usize = 8192;
     scores
         .par_chunks_mut(CHUNK)
         .enumerate()
         .for_each(|(chunk, scores)| {
             for (at, score) in scores.iter_mut().enumerate() {
-                *score += grown.value(columns, chunk * CHUNK + at);
+                *score += grown.value(bins.row(chunk * CHUNK + at));
             }
         });
 }

@@ -3,7 +3,7 @@
 use novastream_models::recommender::TreeNode;
 use rayon::prelude::*;
 
-use super::bins::{Column, MAX_BINS};
+use super::bins::{Bins, MAX_BINS};
 use super::boost::BoostParams;
 
 /// Gradient and curvature of a row's loss.
@@ -35,7 +35,12 @@ impl Sums {
     }
 }
 
-type Histogram = Vec<Sums>;
+/// Rows whose sums are taken together. The sums of chunks are added in order, so that threads
+/// change nothing.
+const CHUNK: usize = 1 << 16;
+
+/// [`MAX_BINS`] sums for each feature that the tree may use.
+type Histograms = Vec<Sums>;
 
 /// The best way to split a leaf.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +57,7 @@ struct Leaf {
     /// Rows, ascending.
     rows: Vec<u32>,
     sums: Sums,
-    histograms: Vec<Histogram>,
+    histograms: Histograms,
     split: Option<Split>,
 }
 
@@ -65,14 +70,14 @@ pub(super) struct Grown {
 
 impl Grown {
     /// What the tree says about a row.
-    pub fn value(&self, columns: &[Column], row: usize) -> f32 {
+    pub fn value(&self, row: &[u8]) -> f32 {
         let mut at = 0;
         loop {
             let node = &self.nodes[at];
             if node.left as usize == at {
                 return node.value;
             }
-            let right = columns[node.feature as usize].bins[row] > self.bins[at];
+            let right = row[node.feature as usize] > self.bins[at];
             at = node.left as usize + usize::from(right);
         }
     }
@@ -80,14 +85,14 @@ impl Grown {
 
 /// Grows a tree on `rows` with the given features.
 pub(super) fn grow(
-    columns: &[Column],
+    bins: &Bins,
     features: &[usize],
     slopes: &[Slope],
     rows: Vec<u32>,
     params: &BoostParams,
 ) -> Grown {
     let grower = Grower {
-        columns,
+        bins,
         features,
         slopes,
         params,
@@ -123,7 +128,7 @@ pub(super) fn grow(
 }
 
 struct Grower<'a> {
-    columns: &'a [Column],
+    bins: &'a Bins,
     features: &'a [usize],
     slopes: &'a [Slope],
     params: &'a BoostParams,
@@ -148,25 +153,40 @@ impl Grower<'_> {
         }
     }
 
-    /// One histogram a feature. Each is summed in the order of the rows, so threads change
-    /// nothing.
-    fn histograms(&self, rows: &[u32]) -> Vec<Histogram> {
-        let slopes: Vec<Slope> = rows.iter().map(|row| self.slopes[*row as usize]).collect();
-        self.features
-            .par_iter()
-            .map(|feature| {
-                let column = &self.columns[*feature];
-                let mut histogram = vec![Sums::default(); MAX_BINS];
-                for (row, slope) in rows.iter().zip(&slopes) {
-                    let sums = &mut histogram[column.bins[*row as usize] as usize % MAX_BINS];
-                    sums.gradient += f64::from(slope.gradient);
-                    sums.curvature += f64::from(slope.curvature);
-                    sums.rows += 1;
+    /// One histogram a feature, one after the other.
+    fn histograms(&self, rows: &[u32]) -> Histograms {
+        let parts: Vec<Histograms> = rows
+            .par_chunks(CHUNK)
+            .map(|rows| {
+                let mut sums = vec![Sums::default(); self.features.len() * MAX_BINS];
+                for row in rows {
+                    let slope = self.slopes[*row as usize];
+                    let gradient = f64::from(slope.gradient);
+                    let curvature = f64::from(slope.curvature);
+                    let bins = self.bins.row(*row as usize);
+                    let places = sums.as_chunks_mut::<MAX_BINS>().0.iter_mut();
+                    for (sums, feature) in places.zip(self.features) {
+                        let sums = &mut sums[bins[*feature] as usize % MAX_BINS];
+                        sums.gradient += gradient;
+                        sums.curvature += curvature;
+                        sums.rows += 1;
+                    }
                 }
-                histogram.truncate(column.edges.len() + 1);
-                histogram
+                sums
             })
-            .collect()
+            .collect();
+        let mut parts = parts.into_iter();
+        let Some(mut all) = parts.next() else {
+            return vec![Sums::default(); self.features.len() * MAX_BINS];
+        };
+        for part in parts {
+            for (all, part) in all.iter_mut().zip(part) {
+                all.gradient += part.gradient;
+                all.curvature += part.curvature;
+                all.rows += part.rows;
+            }
+        }
+        all
     }
 
     fn best_split(&self, leaf: &Leaf) -> Option<Split> {
@@ -176,9 +196,11 @@ impl Grower<'_> {
         let l2 = f64::from(self.params.l2);
         let whole = leaf.sums.gain(l2);
         let mut best: Option<Split> = None;
-        for (feature, histogram) in self.features.iter().zip(&leaf.histograms) {
+        let histograms = leaf.histograms.chunks_exact(MAX_BINS);
+        for (feature, histogram) in self.features.iter().zip(histograms) {
             let mut left = Sums::default();
-            for (bin, sums) in histogram.iter().enumerate().take(histogram.len() - 1) {
+            let borders = self.bins.edges[*feature].len();
+            for (bin, sums) in histogram.iter().enumerate().take(borders) {
                 left.gradient += sums.gradient;
                 left.curvature += sums.curvature;
                 left.rows += sums.rows;
@@ -206,10 +228,9 @@ impl Grower<'_> {
     }
 
     fn divide(&self, leaf: Leaf, split: Split, grown: &mut Grown) -> (Leaf, Leaf) {
-        let column = &self.columns[split.feature];
         let at = grown.nodes.len();
         let node = &mut grown.nodes[leaf.node];
-        node.threshold = column.edges[split.bin as usize];
+        node.threshold = self.bins.edges[split.feature][split.bin as usize];
         node.feature = split.feature as u32;
         node.left = at as u32;
         grown.bins[leaf.node] = split.bin;
@@ -217,7 +238,7 @@ impl Grower<'_> {
             grown.nodes.push(TreeNode::leaf(place as u32, 0.0));
             grown.bins.push(0);
         }
-        let goes_left = |row: &u32| column.bins[*row as usize] <= split.bin;
+        let goes_left = |row: &u32| self.bins.row(*row as usize)[split.feature] <= split.bin;
         let (left, right): (Vec<u32>, Vec<u32>) = leaf.rows.iter().partition(|row| goes_left(row));
         let mut left = self.leaf(at, leaf.depth + 1, left);
         let mut right = self.leaf(at + 1, leaf.depth + 1, right);
@@ -233,9 +254,7 @@ impl Grower<'_> {
             small.histograms = self.histograms(&small.rows);
             large.histograms = leaf.histograms;
             for (large, small) in large.histograms.iter_mut().zip(&small.histograms) {
-                for (large, small) in large.iter_mut().zip(small) {
-                    *large = large.minus(*small);
-                }
+                *large = large.minus(*small);
             }
             left.split = self.best_split(&left);
             right.split = self.best_split(&right);

@@ -172,6 +172,11 @@ impl BaseScores for Bases<'_> {
         );
     }
 
+    fn factors(&mut self, history: &[(u32, f32)], candidates: &[u32], out: &mut [f32]) {
+        let column = RankerScore::Factors(history);
+        Ranker::score_column(self.0, column, &HashMap::new(), candidates, out);
+    }
+
     fn content(&mut self, history: &[(u32, f32)], candidates: &[u32], out: &mut [f32]) {
         let column = RankerScore::Content(history);
         Ranker::score_column(self.0, column, &HashMap::new(), candidates, out);
