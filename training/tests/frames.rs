@@ -97,7 +97,7 @@ fn a_run_makes_a_model_that_loads_and_tells_the_labels_apart() {
     assert_eq!((report.unreadable, report.heads.len()), (1, 1));
     let head = &report.heads[0];
     assert_eq!(head.head, "big-discs");
-    assert!(head.pos >= 2 && head.n > head.pos, "{head:?}");
+    assert!(head.pos >= 1 && head.n > head.pos, "{head:?}");
     assert!(head.auc.expect("both kinds") > 0.95, "{head:?}");
     assert!(report.common_area <= 96 * 96);
 
