@@ -26,8 +26,9 @@ pub use self::{
     crowd::{Crowd, Signs},
     history::StreamHistory,
     moderator::{
-        ImageOptions, LoadError, MAX_TEXT_BYTES, ModelState, ModelStatus, ModerationError,
-        Moderator, ModeratorConfig, ONNXRUNTIME_VARIABLE, SegmentContext, TextItem,
+        FrameScores, ImageOptions, LoadError, MAX_TEXT_BYTES, ModelState, ModelStatus,
+        ModerationError, Moderator, ModeratorConfig, ONNXRUNTIME_VARIABLE, SegmentContext,
+        TextItem,
     },
     policy::{
         Confirm, Decision, NEUTRAL_STRICTNESS, Observation, Policy, PolicyError, Problem, Rule,
@@ -39,5 +40,7 @@ pub use self::{
         Action, CategoryResult, Degraded, Evidence, EvidenceDetail, Kind, Modality, Outcome,
         SoundEvent, Status, TextForm, Timings, Verdict,
     },
-    vision::{Blocklist, BlocklistError, Match},
+    vision::{
+        BlocklistError, Blocklists, FrameHash, HashList, ListState, Match, VideoMatch, VideoMatcher,
+    },
 };

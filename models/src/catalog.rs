@@ -11,6 +11,10 @@ const ENTRIES: [(&str, &str); 7] = [
         include_str!("../catalog/nsfw-mobilenet-v2.toml"),
     ),
     (
+        "catalog/nsfw-mobilenet-v2-mid.toml",
+        include_str!("../catalog/nsfw-mobilenet-v2-mid.toml"),
+    ),
+    (
         "catalog/yamnet.toml",
         include_str!("../catalog/yamnet.toml"),
     ),

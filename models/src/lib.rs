@@ -8,6 +8,7 @@
 //! - [`candle_graph`]: runs that subset without ONNX Runtime;
 //! - [`encoder`]: the text encoder, trained and run in Candle;
 //! - [`sound`]: the sound network and heads on sound embeddings, trained and run;
+//! - [`frame_heads`]: logistic heads on the features of the picture networks;
 //! - [`linear`]: linear models over hashed n-grams;
 //! - [`recommender`]: item-to-item, factor and ranking models, and the bundle they ship in;
 //! - [`card`]: model cards made from manifests.
@@ -16,6 +17,7 @@ pub mod candle_graph;
 pub mod card;
 pub mod catalog;
 pub mod encoder;
+pub mod frame_heads;
 pub mod import;
 pub mod linear;
 pub mod manifest;

@@ -28,6 +28,10 @@ pub enum Task {
     TextEncoder,
     /// A frame to sexual-content classes.
     Nsfw,
+    /// The same, asked only about frames that the first network suspects.
+    NsfwConfirm,
+    /// Pooled features of a frame to objects in it.
+    FrameHeads,
     /// A second of sound to event classes.
     AudioEvents,
     /// A recording to labels that we trained.
@@ -51,6 +55,8 @@ impl Task {
             Self::Chat => "chat",
             Self::TextEncoder => "text-encoder",
             Self::Nsfw => "nsfw",
+            Self::NsfwConfirm => "nsfw-confirm",
+            Self::FrameHeads => "frame-heads",
             Self::AudioEvents => "audio-events",
             Self::SoundLabels => "sound-labels",
             Self::VoiceActivity => "voice-activity",

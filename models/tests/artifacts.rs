@@ -82,6 +82,78 @@ fn nsfw_probabilities_are_tensorflows() {
     assert!((sum - 121.278_47).abs() < 1e-2, "{sum}");
 }
 
+/// The picture numbered `k` of `scripts/nsfw-reference.js`: integer arithmetic, the same there.
+fn drawn(k: u32) -> Vec<f32> {
+    let mut pixels = Vec::with_capacity(224 * 224 * 3);
+    for (y, x) in (0..224_u32).flat_map(|y| (0..224_u32).map(move |x| (y, x))) {
+        for c in 0..3 {
+            let slope = x * (3 + k % 5 + c) + y * (5 - k % 3 + c);
+            let bend = (x * y) >> (4 + k % 4);
+            let tiles = ((x >> (3 + k % 3)) ^ (y >> (2 + k % 4))) * (7 * k + 11 * c);
+            pixels.push(((slope + bend + tiles) % 256) as f32 / 255.0);
+        }
+    }
+    pixels
+}
+
+/// Everything that TensorFlow.js said about the drawn pictures: probabilities within 1e-4 with the
+/// same class on top, and the pooled features.
+#[test]
+fn both_networks_answer_as_tensorflow_does_on_31_pictures() {
+    let reference: serde_json::Value =
+        serde_json::from_str(include_str!("data/nsfw-reference.json")).expect("json");
+    let pictures = reference["pictures"].as_array().expect("pictures");
+    assert_eq!(pictures.len(), 31);
+    let numbers = |value: &serde_json::Value| -> Vec<f32> {
+        let list = value.as_array().expect("list");
+        list.iter()
+            .map(|v| v.as_f64().expect("number") as f32)
+            .collect()
+    };
+    let top = |shares: &[f32]| {
+        let best = shares.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        best.map(|(i, _)| i)
+    };
+    for (name, key, length) in [
+        ("nsfw-mobilenet-v2", "v2", 1280),
+        ("nsfw-mobilenet-v2-mid", "mid", 1792),
+    ] {
+        let Some((store, manifest)) = pulled(name) else {
+            continue;
+        };
+        let bytes = store.read(&manifest, MODEL_FILE).expect("read");
+        let graph = CandleGraph::load(&bytes).expect("load");
+        for (k, expected) in pictures.iter().enumerate() {
+            let image = ("image".into(), vec![1, 224, 224, 3], drawn(k as u32));
+            let out = graph.run(vec![image]).expect("runs");
+            let (shares, features) = (&out[0].2, &out[1].2);
+            let expected = &expected[key];
+            let wanted = numbers(&expected["probabilities"]);
+            for (got, want) in shares.iter().zip(&wanted) {
+                assert!(
+                    (got - want).abs() < 1e-4,
+                    "{name}, picture {k}: {shares:?}, not {wanted:?}"
+                );
+            }
+            assert_eq!(top(shares), top(&wanted), "{name}, picture {k}");
+            assert_eq!(features.len(), length);
+            let sum = expected["features_sum"].as_f64().expect("number");
+            let got: f64 = features.iter().map(|v| f64::from(*v)).sum();
+            assert!(
+                (got - sum).abs() < 1e-3 * sum.max(1.0),
+                "{name}, picture {k}: {got}, not {sum}"
+            );
+            let some = numbers(&expected["features_some"]);
+            for (got, want) in features.iter().step_by(100).zip(&some) {
+                assert!(
+                    (got - want).abs() < 5e-3,
+                    "{name}, picture {k}: {got}, not {want}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn yamnet_scores_are_the_interpreters_to_the_last_bit() {
     let Some((store, manifest)) = pulled("yamnet") else {
@@ -147,6 +219,7 @@ fn yamnet_labels_are_those_in_the_artifact() {
 fn imports_are_deterministic() {
     for (name, importer) in [
         ("nsfw-mobilenet-v2", Importer::Nsfwjs),
+        ("nsfw-mobilenet-v2-mid", Importer::Nsfwjs),
         ("yamnet", Importer::YamnetTflite),
     ] {
         let Some((store, manifest)) = pulled(name) else {
@@ -170,6 +243,7 @@ fn corrupt_artifacts_never_panic() {
     };
     for (name, importer) in [
         ("nsfw-mobilenet-v2", Importer::Nsfwjs),
+        ("nsfw-mobilenet-v2-mid", Importer::Nsfwjs),
         ("yamnet", Importer::YamnetTflite),
     ] {
         let Some((store, manifest)) = pulled(name) else {

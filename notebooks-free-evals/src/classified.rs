@@ -126,7 +126,7 @@ pub fn run(
                 let pairs = labels.iter().cloned().zip(scores.iter().copied());
                 pairs.collect::<BTreeMap<String, f32>>()
             });
-            out.add_labels(file, named.as_ref().map_err(|e| e.code.as_str()))?;
+            out.add_named(file, named.as_ref().map_err(|e| e.code.as_str()))?;
         }
         match judged {
             Ok((scores, n)) => {

@@ -12,6 +12,7 @@ pub mod evasion;
 pub mod files;
 pub mod folder_report;
 pub mod frames;
+pub mod hashes;
 pub mod load;
 pub mod moderated;
 pub mod page;

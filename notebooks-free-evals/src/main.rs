@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use novastream_evals::error::EvalError;
 use novastream_evals::moderated::FolderOptions;
 use novastream_evals::{
-    audio, chat, classified, evasion, frames, load, recommender, report, verdicts,
+    audio, chat, classified, evasion, frames, hashes, load, recommender, report, verdicts,
 };
 
 /// Evaluations and load tests; each prints a report on stdout.
@@ -26,7 +26,9 @@ enum Command {
     /// What is still seen of disguised words, and who is flagged for writing that way
     Evasion(evasion::EvasionOptions),
     /// Scores and false positives of pictures in labelled folders
-    Frames(FolderOptions),
+    Frames(frames::FramesOptions),
+    /// Speed, memory and exactness of the search in picture blocklists
+    Hashes(hashes::HashesOptions),
     /// Scores and false alarms of sound in labelled folders
     Audio(audio::AudioOptions),
     /// A recommender on live lists, left-out items or whole rankings
@@ -56,7 +58,8 @@ fn run(command: Command) -> Result<(), EvalError> {
         Command::Chat(options) => report::print(&chat::run(&options)?, options.json),
         Command::Verdicts(options) => report::print(&verdicts::run(&options)?, options.json),
         Command::Evasion(options) => report::print(&evasion::run(&options)?, options.json),
-        Command::Frames(options) => report::print(&frames::run(&options)?, options.json),
+        Command::Frames(options) => report::print(&frames::run(&options)?, options.folder.json),
+        Command::Hashes(options) => report::print(&hashes::run(&options)?, options.json),
         Command::Audio(options) => match options.trained()? {
             Some(model) => {
                 let report = classified::run(&options.folder, &model, &options.fold)?;

@@ -100,6 +100,18 @@ impl Setup {
         subject: &str,
         others: &[&str],
     ) -> Result<Self, EvalError> {
+        Self::with_heads(options, extensions, wanted, subject, others, Vec::new())
+    }
+
+    /// The same with the heads of model folders beside those of the zoo.
+    pub fn with_heads(
+        options: &FolderOptions,
+        extensions: &[&str],
+        wanted: &'static str,
+        subject: &str,
+        others: &[&str],
+        heads: Vec<PathBuf>,
+    ) -> Result<Self, EvalError> {
         let targets = Targets::parse(&options.category)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = options.threads.unwrap_or(cores);
@@ -110,7 +122,9 @@ impl Setup {
             return Err(EvalError::usage("--limit takes 1 or more"));
         }
         let files = files::pick(&options.dir, extensions, options.limit, wanted)?;
-        let moderator = Moderator::load(config(options)?).map_err(|e| EvalError::Load {
+        let mut config = config(options)?;
+        config.frame_heads = heads;
+        let moderator = Moderator::load(config).map_err(|e| EvalError::Load {
             message: e.to_string(),
         })?;
         let takes_part = |m: &&ModelStatus| m.task == subject || others.contains(&m.task.as_str());
@@ -222,8 +236,8 @@ fn check_model(wanted: &str, subject: &str, models: &[&ModelStatus]) -> Result<(
     };
     if wanted.contains(std::path::MAIN_SEPARATOR) || Path::new(wanted).is_dir() {
         return refuse(format!(
-            "this version evaluates the models that the service loads; heads trained into a folder \
-             come with a later one. Leave --model out, or name a {subject} model"
+            "the folder holds no model for this evaluation; give that of a training run, which has a \
+             manifest.toml, or name a {subject} model"
         ));
     }
     let names = |m: &&&ModelStatus| m.name == wanted || id(m) == wanted;
@@ -273,7 +287,7 @@ mod tests {
             ("screen@2.0.0", "screen@1.0.0"),
             ("old", "not pulled"),
             ("reader", "ocr-detect"),
-            ("some/folder", "later"),
+            ("some/folder", "training run"),
             ("nobody", "known for nsfw"),
         ] {
             let error = check(wanted).unwrap_err();

@@ -59,14 +59,17 @@ impl ScoreFile {
         self.write(file, scores, result.err())
     }
 
-    /// Adds a line of a model's own labels, or the code of an error.
-    pub fn add_labels(
+    /// The same for scores that have names of their own.
+    pub fn add_named(
         &mut self,
         file: &LabelledFile,
         result: Result<&BTreeMap<String, f32>, &str>,
     ) -> Result<(), EvalError> {
-        let scores = result.ok().cloned().unwrap_or_default();
-        self.write(file, scores, result.err())
+        let error = result.err();
+        match result {
+            Ok(scores) => self.write(file, scores, error),
+            Err(_) => self.write(file, BTreeMap::<String, f32>::new(), error),
+        }
     }
 
     fn write(

@@ -11,7 +11,7 @@ use std::path::Path;
 use clap::Parser;
 use novastream_evals::audio::{self, AudioReport};
 use novastream_evals::error::EvalError;
-use novastream_evals::frames::{self, FramesReport};
+use novastream_evals::frames::{self, FramesOptions, FramesReport};
 use novastream_evals::moderated::FolderOptions;
 use novastream_evals::report::Report;
 use novastream_features::picture::RgbImage;
@@ -23,6 +23,18 @@ use tempfile::TempDir;
 struct Cli {
     #[command(flatten)]
     options: FolderOptions,
+}
+
+#[derive(Parser)]
+struct FramesCli {
+    #[command(flatten)]
+    options: FramesOptions,
+}
+
+fn frames_options(dir: &Path, rest: &[&str]) -> FramesOptions {
+    let dir = dir.display().to_string();
+    let fixed = ["eval", "--dir", &dir];
+    FramesCli::parse_from(fixed.into_iter().chain(rest.iter().copied())).options
 }
 
 fn options(dir: &Path, rest: &[&str]) -> FolderOptions {
@@ -144,7 +156,8 @@ fn lines(path: &Path) -> Vec<Value> {
 fn frames_without_the_screen_says_so_and_is_no_success() {
     let (dir, store) = (pictures(), tempfile::tempdir().unwrap());
     let store = store.path().display().to_string();
-    let report: FramesReport = frames::run(&options(dir.path(), &["--store", &store])).unwrap();
+    let report: FramesReport =
+        frames::pipeline(&frames_options(dir.path(), &["--store", &store])).unwrap();
     assert_eq!(report.folder.status, "not_evaluated");
     assert!(
         report
@@ -198,7 +211,7 @@ fn frames_with_models_scores_every_picture() {
     let dir = pictures();
     let file = dir.path().join("scores.jsonl");
     let file_name = file.display().to_string();
-    let report = frames::run(&options(dir.path(), &["--scores", &file_name])).unwrap();
+    let report = frames::pipeline(&frames_options(dir.path(), &["--scores", &file_name])).unwrap();
     assert_eq!(
         (
             report.folder.status,
@@ -234,7 +247,7 @@ fn frames_with_models_scores_every_picture() {
     }
 
     // The same picture has the same score however many are judged at once.
-    let alone = frames::run(&options(dir.path(), &["--threads", "1"])).unwrap();
+    let alone = frames::pipeline(&frames_options(dir.path(), &["--threads", "1"])).unwrap();
     assert_eq!(alone.folder.tally, report.folder.tally);
 }
 
@@ -304,13 +317,17 @@ fn audio_with_the_model_hears_the_siren_and_nothing_in_silence() {
 #[test]
 fn a_wrong_model_label_or_folder_is_refused() {
     let dir = pictures();
-    let refused = |rest: &[&str]| frames::run(&options(dir.path(), rest)).unwrap_err();
+    let refused = |rest: &[&str]| frames::pipeline(&frames_options(dir.path(), rest)).unwrap_err();
     assert_eq!(
         refused(&["--model", "nobody@1"]).code(),
         "model_unavailable"
     );
     let folder = dir.path().display().to_string();
-    assert!(refused(&["--model", &folder]).to_string().contains("later"));
+    assert!(
+        refused(&["--model", &folder])
+            .to_string()
+            .contains("training run")
+    );
     assert_eq!(refused(&["--category", "guns=nothing"]).code(), "usage");
     assert_eq!(refused(&["--limit", "0"]).code(), "usage");
     assert_eq!(refused(&["--threads", "0"]).code(), "usage");

@@ -1,6 +1,7 @@
 //! Offline training and export.
 //!
 //! - [`chat`]: multi-head linear models over hashed n-grams, from labelled chat;
+//! - [`frames`]: logistic heads on the features of the picture networks;
 //! - [`recommender`]: item-to-item, factor and ranking models, from behaviour events;
 //! - [`sound`]: sound models, from folders of labelled clips;
 //! - [`metrics`]: how good scores are;
@@ -10,6 +11,7 @@ pub mod chat;
 pub mod data;
 mod disguise;
 pub mod encoder;
+pub mod frames;
 pub mod metrics;
 pub mod recommender;
 pub mod sound;

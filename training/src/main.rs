@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use novastream_datasets::store::{DataStore, DatasetState};
 use novastream_training::chat::{self, ChatArgs, ChatReport};
 use novastream_training::data::{self, DataCommand, DataReport};
+use novastream_training::frames::{self, FramesArgs};
 use novastream_training::recommender::{self, RecommenderCommand, RecommenderSubcommand};
 use novastream_training::sound::{self, AudioArgs};
 
@@ -28,6 +29,8 @@ enum Command {
     Chat(Box<ChatArgs>),
     /// Sound models, from folders of labelled clips
     Audio(Box<AudioArgs>),
+    /// Heads for pictures, from a folder per label
+    Frames(FramesArgs),
     /// The recommender
     Recommender(RecommenderCommand),
 }
@@ -62,6 +65,16 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Audio(args) => {
             let report = sound::run(&args)?;
+            let text = if args.json {
+                serde_json::to_string(&report)?
+            } else {
+                report.summary()
+            };
+            print(&text)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Frames(args) => {
+            let report = frames::run(&args)?;
             let text = if args.json {
                 serde_json::to_string(&report)?
             } else {

@@ -36,6 +36,27 @@ pub fn average_precision(scored: &[(f32, bool)]) -> Option<f64> {
     Some(sum / pos as f64)
 }
 
+/// Share of the positives that score above all but the share `fpr` of the negatives. `None` without
+/// at least one of each.
+pub fn tpr_at_fpr(scored: &[(f32, bool)], fpr: f64) -> Option<f64> {
+    let pos = scored.iter().filter(|(_, positive)| *positive).count();
+    let neg = scored.len() - pos;
+    if pos == 0 || neg == 0 {
+        return None;
+    }
+    let allowed = (neg as f64 * fpr) as usize;
+    let (mut found, mut false_alarms) = (0, 0);
+    for tied in descending(scored).chunk_by(|a, b| a.0 == b.0) {
+        let here = tied.iter().filter(|(_, positive)| *positive).count();
+        false_alarms += tied.len() - here;
+        if false_alarms > allowed {
+            break;
+        }
+        found += here;
+    }
+    Some(found as f64 / pos as f64)
+}
+
 fn descending(scored: &[(f32, bool)]) -> Vec<(f32, bool)> {
     let number = |score: f32| {
         if score.is_nan() {
@@ -134,6 +155,16 @@ mod tests {
         );
         assert!((counts.f1() - 0.5).abs() < 1e-12);
         assert_eq!(counts.balanced_accuracy(), Some(0.5));
+    }
+
+    #[test]
+    fn recall_at_few_false_alarms() {
+        let mut scored: Vec<(f32, bool)> = (0..200).map(|i| (i as f32 / 200.0, false)).collect();
+        scored.extend([(0.994, true), (0.9925, true), (0.5, true), (2.0, true)]);
+        // Two of two hundred may be false: 0.995 and 0.99.
+        assert_eq!(tpr_at_fpr(&scored, 0.01), Some(0.75));
+        assert_eq!(tpr_at_fpr(&scored, 0.0), Some(0.25));
+        assert_eq!(tpr_at_fpr(&scored[..200], 0.01), None);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct ModeratorConfig {
     pub store: ArtifactStore,
     /// The policy for calls that bring none.
     pub policy: Policy,
+    /// Model folders of frame heads beside those of the zoo.
+    pub frame_heads: Vec<PathBuf>,
     /// Picture blocklists: files of PDQ hashes, or folders of pictures.
     pub blocklists: Vec<PathBuf>,
     /// Term lists, TOML or tab-separated.
@@ -56,6 +58,7 @@ impl ModeratorConfig {
             zoo: zoo_dir(),
             store: ArtifactStore::from_env(),
             policy: Policy::builtin()?,
+            frame_heads: Vec::new(),
             blocklists: Vec::new(),
             text_lists: Vec::new(),
             onnxruntime: None,

@@ -1,14 +1,17 @@
 //! The visual half: every frame through the screen and the blocklists, and what is written on it.
 
-use novastream_features::{media::Frame, pdq::pdq};
+use std::collections::BTreeMap;
+
+use novastream_features::{media::Frame, pdq::pdq, picture::RgbImage};
 use rayon::prelude::*;
 
 use super::{Moderator, collect::Collected, report::Clock};
 use crate::{
     backend::{BackendError, guarded},
     category::Category,
+    policy::Policy,
     verdict::{Degraded, Evidence, EvidenceDetail, Modality, Timings},
-    vision::{Match, NsfwScore, ScreenMemory},
+    vision::{FrameScore, Match, ScreenMemory},
 };
 
 /// Letters that a screen line needs before it is worth judging on its own.
@@ -18,9 +21,22 @@ fn letters(text: &str) -> usize {
     text.chars().filter(|c| c.is_alphabetic()).count()
 }
 
+/// What the picture networks and every loaded head say of one picture, before any policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrameScores {
+    /// P(Hentai) + P(Porn) of the screen alone.
+    pub screen: f32,
+    /// The same as far as the confirming network agrees, where the screen was suspicious.
+    pub sexual: f32,
+    /// Whether the confirming network was asked about sexual content.
+    pub asked: bool,
+    /// Calibrated scores by head.
+    pub heads: BTreeMap<String, f32>,
+}
+
 /// One frame's scores.
 struct Looked {
-    nsfw: Option<Result<NsfwScore, BackendError>>,
+    seen: Option<Result<FrameScore, BackendError>>,
     /// The nearest match of all lists and the frame's own quality.
     listed: Option<(Match, u8)>,
 }
@@ -32,6 +48,7 @@ impl Moderator {
         &self,
         frames: &[Frame],
         offset_ms: i64,
+        policy: &Policy,
         memory: &mut Option<ScreenMemory>,
         collected: &mut Collected,
         timings: &mut Timings,
@@ -42,7 +59,7 @@ impl Moderator {
         let (looked, read) = rayon::join(
             || {
                 let clock = Clock::start();
-                let looked: Vec<Looked> = frames.par_iter().map(|f| self.look(f)).collect();
+                let looked: Vec<Looked> = frames.par_iter().map(|f| self.look(f, policy)).collect();
                 (looked, clock.ms())
             },
             || self.read_screens(frames, offset_ms, memory),
@@ -56,24 +73,13 @@ impl Moderator {
                 .degraded
                 .push(Degraded::new("frames", reason.clone()));
         }
-        let mut failed = None;
+        let (mut failed, mut unconfirmed) = (None, 0);
         for (frame, looked) in frames.iter().zip(looked.0) {
             let at_ms = offset_ms + frame.timestamp_ms;
-            match looked.nsfw {
+            match looked.seen {
                 Some(Ok(score)) => {
-                    collected.observe(Category::Sexual, Modality::Frame, at_ms, score.sexual);
-                    collected.evidence.push(Evidence {
-                        category: Category::Sexual,
-                        modality: Modality::Frame,
-                        start_ms: Some(at_ms),
-                        end_ms: Some(at_ms),
-                        score: score.sexual,
-                        model: self.nsfw.as_ref().map(|m| m.id.clone()).unwrap_or_default(),
-                        detail: Some(EvidenceDetail::Label {
-                            label: score.label,
-                            score: score.label_score,
-                        }),
-                    });
+                    unconfirmed += usize::from(score.unconfirmed);
+                    self.add_seen(&score, at_ms, policy, collected);
                 }
                 Some(Err(error)) => failed = Some(error.to_string()),
                 None => {}
@@ -85,26 +91,85 @@ impl Moderator {
         if let Some(reason) = failed {
             collected.degraded.push(Degraded::new("frames", reason));
         }
+        if let (1.., Ok(Err(reason))) = (unconfirmed, self.nsfw.as_ref().map(|m| &m.confirm)) {
+            let reason = format!("{unconfirmed} suspicious frames were not confirmed: {reason}");
+            collected.degraded.push(Degraded::new("frames", reason));
+        }
         collected.merge(screens);
     }
 
-    fn look(&self, frame: &Frame) -> Looked {
+    /// Scores of one picture by the networks and all heads; no policy has a say.
+    ///
+    /// # Errors
+    /// [`BackendError::Load`] when the screen is not loaded, else what the networks answer.
+    pub fn frame_scores(&self, image: &RgbImage) -> Result<FrameScores, BackendError> {
+        let model = self.nsfw.as_ref().map_err(|reason| BackendError::Load {
+            backend: "frames",
+            message: reason.clone(),
+        })?;
+        let score = guarded(|| model.score(image, |_| true))?;
+        if let (true, Err(reason)) = (score.unconfirmed, &model.confirm) {
+            return Err(BackendError::Load {
+                backend: "frames",
+                message: reason.clone(),
+            });
+        }
+        let name = |(i, s): &(usize, f32)| (model.heads[*i].head.name.clone(), *s);
+        Ok(FrameScores {
+            screen: score.suspicion(1.0),
+            sexual: score.sexual(1.0),
+            asked: score.confirmed.is_some(),
+            heads: score.heads.iter().map(name).collect(),
+        })
+    }
+
+    /// What both networks and the heads that the policy names say about one frame.
+    fn add_seen(&self, score: &FrameScore, at_ms: i64, policy: &Policy, collected: &mut Collected) {
+        let Ok(model) = &self.nsfw else {
+            return;
+        };
+        let mut add = |category, score, model: &str, (label, label_score): (&str, f32)| {
+            collected.observe(category, Modality::Frame, at_ms, score);
+            collected.evidence.push(Evidence {
+                category,
+                modality: Modality::Frame,
+                start_ms: Some(at_ms),
+                end_ms: Some(at_ms),
+                score,
+                model: model.to_owned(),
+                detail: Some(EvidenceDetail::Label {
+                    label: label.to_owned(),
+                    score: label_score,
+                }),
+            });
+        };
+        let looked_last = match (&model.confirm, score.confirmed) {
+            (Ok(confirm), Some(_)) => &confirm.id,
+            _ => &model.screen.id,
+        };
+        let sexual = score.sexual(policy.drawn());
+        add(Category::Sexual, sexual, looked_last, score.label());
+        for (i, head_score) in &score.heads {
+            let loaded = &model.heads[*i];
+            if let Some(category) = policy.head(&loaded.head.name) {
+                let label = (loaded.head.name.as_str(), *head_score);
+                add(category, *head_score, &loaded.model, label);
+            }
+        }
+    }
+
+    fn look(&self, frame: &Frame, policy: &Policy) -> Looked {
         let listed = if self.blocklists.is_empty() {
             None
         } else {
             let query = pdq(&frame.image);
-            self.blocklists
-                .iter()
-                .filter_map(|list| list.find(&query))
-                .min_by_key(|hit| hit.distance)
-                .map(|hit| (hit, query.quality))
+            self.blocklists.find(&query).map(|hit| (hit, query.quality))
         };
-        let nsfw = self
-            .nsfw
-            .as_ref()
-            .ok()
-            .map(|m| guarded(|| m.score(&frame.image)));
-        Looked { nsfw, listed }
+        let seen =
+            self.nsfw.as_ref().ok().map(|model| {
+                guarded(|| model.score(&frame.image, |head| policy.head(head).is_some()))
+            });
+        Looked { seen, listed }
     }
 
     fn add_listed(listed: Option<(Match, u8)>, at_ms: i64, collected: &mut Collected) {

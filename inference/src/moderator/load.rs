@@ -9,6 +9,7 @@ use novastream_features::{media::Audio, picture::RgbImage};
 use novastream_models::{
     catalog::{catalog_entry, zoo_in},
     encoder::pack,
+    frame_heads::{FrameHeads, JOINT_BASE, SCREEN_BASE},
     import::MODEL_FILE,
     linear::{self, LinearChatModel},
     manifest::{Manifest, Task},
@@ -23,7 +24,7 @@ use crate::{
     backend::{BackendChoice, CandleSession, OnnxRuntime, Session},
     chat::{ChatModel, FastChat, load_encoder},
     sound::{Ears, Gate, SmallEars, SoundMemory, SoundModel, VadModel},
-    vision::{Graph, NsfwModel, OcrEngine},
+    vision::{FrameModel, Graph, LoadedHead, Network, OcrEngine},
 };
 
 /// Names the shared library for programs that have no configuration file.
@@ -65,7 +66,7 @@ pub(super) type Part<T> = Result<T, String>;
 
 /// Everything that comes out of model files.
 pub(super) struct Parts {
-    pub nsfw: Part<NsfwModel>,
+    pub nsfw: Part<FrameModel>,
     pub sound: Part<Ears>,
     pub ocr: Part<OcrEngine>,
     pub chat: Part<ChatModel>,
@@ -105,9 +106,7 @@ pub(super) fn load_parts(config: &ModeratorConfig) -> Result<Parts, LoadError> {
     };
     let store = &config.store;
     let chat = load_chat(&config.zoo, &engines, &mut statuses);
-    let nsfw = load_part("nsfw-mobilenet-v2", &mut statuses, |m| {
-        load_nsfw(store, &engines, m)
-    });
+    let nsfw = load_frames(config, &engines, &mut statuses);
     let sound = load_ears(&config.zoo, store, &engines, &mut statuses);
     let ocr = load_ocr(store, &engines, &mut statuses);
     for status in statuses.iter().filter(|s| s.state == ModelState::NotLoaded) {
@@ -225,18 +224,87 @@ fn read(store: &ArtifactStore, manifest: &Manifest) -> Result<Vec<u8>, String> {
     store.read(manifest, MODEL_FILE).map_err(|e| e.to_string())
 }
 
-fn load_nsfw(
+/// Both picture networks and every head of the zoo and the configuration that was trained on them.
+fn load_frames(
+    config: &ModeratorConfig,
+    engines: &Engines,
+    statuses: &mut Vec<ModelStatus>,
+) -> Part<FrameModel> {
+    let network = |m: &Manifest| load_network(&config.store, engines, m);
+    let screen = load_part(SCREEN_BASE, statuses, network);
+    let confirm = load_part(JOINT_BASE, statuses, network);
+    let heads = load_heads(&config.zoo, &config.frame_heads, screen.is_ok(), statuses);
+    let model = FrameModel {
+        screen: screen?,
+        confirm,
+        heads,
+    };
+    // Everything once, so that a head that does not fit is known now.
+    model
+        .score(&grey(64, 64), |_| true)
+        .map_err(|e| e.to_string())?;
+    Ok(model)
+}
+
+fn load_network(
     store: &ArtifactStore,
     engines: &Engines,
     manifest: &Manifest,
-) -> Result<(NsfwModel, &'static str), String> {
+) -> Result<(Network, &'static str), String> {
     // One thread a frame and as many frames at once as there are cores beats the other way round.
     let session = engines.session(&read(store, manifest)?, 1, engines.threads)?;
     let (backend, (input, output)) = (session.backend(), names(manifest, Some("probabilities"))?);
-    let model = NsfwModel::new(session, input, output, &manifest.labels, manifest.id())
+    let network = Network::new(session, input, output, &manifest.labels, manifest.id())
         .map_err(|e| e.to_string())?;
-    model.score(&grey(64, 64)).map_err(|e| e.to_string())?;
-    Ok((model, backend))
+    Ok((network, backend))
+}
+
+/// The newest version of every model of heads. Of two heads with one name the first counts; models
+/// named in the configuration come before those of the zoo.
+fn load_heads(
+    zoo: &Path,
+    extra: &[PathBuf],
+    usable: bool,
+    statuses: &mut Vec<ModelStatus>,
+) -> Vec<LoadedHead> {
+    let mut dirs: Vec<PathBuf> = extra.to_vec();
+    match zoo_in(zoo) {
+        Ok(models) => {
+            let heads: Vec<_> = models
+                .into_iter()
+                .filter(|(m, _)| m.task == Task::FrameHeads)
+                .collect();
+            let newest = |i: usize| heads.get(i + 1).is_none_or(|n| n.0.name != heads[i].0.name);
+            let newest = (0..heads.len()).filter(|i| newest(*i));
+            dirs.extend(newest.map(|i| heads[i].1.clone()));
+        }
+        Err(error) => tracing::warn!(%error, "no heads for frames"),
+    }
+    let mut loaded: Vec<LoadedHead> = Vec::new();
+    for dir in dirs {
+        match FrameHeads::load(&dir) {
+            Ok((heads, manifest)) => {
+                let state = if usable {
+                    Ok("linear")
+                } else {
+                    Err(format!("needs {SCREEN_BASE}"))
+                };
+                statuses.push(status_of(&manifest, state));
+                for head in heads.heads {
+                    if loaded.iter().any(|l| l.head.name == head.name) {
+                        tracing::warn!(head = %head.name, model = %manifest.id(), "a second head of this name is left out");
+                        continue;
+                    }
+                    let model = manifest.id();
+                    loaded.push(LoadedHead { head, model });
+                }
+            }
+            Err(error) => {
+                tracing::warn!(dir = %dir.display(), %error, "heads for frames not loaded");
+            }
+        }
+    }
+    loaded
 }
 
 /// YAMNet behind a gate; where it is missing the zoo's newest sound network, whose status is listed

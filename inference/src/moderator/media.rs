@@ -134,6 +134,7 @@ impl Moderator {
         clock: Clock,
     ) -> Verdict {
         let offset_ms = context.start_ms.map_or(0, |start| start - window.start_ms);
+        let policy = context.policy.as_ref().unwrap_or(&self.policy);
         let mut timings = Timings {
             decode_ms,
             ..Timings::default()
@@ -151,6 +152,7 @@ impl Moderator {
             self.judge_frames(
                 &window.frames,
                 offset_ms,
+                policy,
                 screen,
                 &mut collected,
                 &mut timings,
@@ -177,7 +179,6 @@ impl Moderator {
             media: Some(info.clone()),
             ..subject
         };
-        let policy = context.policy.as_ref().unwrap_or(&self.policy);
         let strictness = context.strictness.unwrap_or(NEUTRAL_STRICTNESS);
         subject.verdict(collected, policy, strictness, Some(history), timings, clock)
     }

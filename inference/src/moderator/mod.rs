@@ -24,6 +24,7 @@ use self::{
 };
 pub use self::{
     config::{LoadError, ModeratorConfig},
+    frames::FrameScores,
     load::{ModelState, ModelStatus, ONNXRUNTIME_VARIABLE},
     media::SegmentContext,
 };
@@ -34,7 +35,7 @@ use crate::{
     sound::Ears,
     text::{TermList, TextJudge, shipped_lists},
     verdict::{Degraded, Kind, Modality, Outcome, Timings, Verdict},
-    vision::{Blocklist, NsfwModel, OcrEngine},
+    vision::{Blocklists, FrameModel, OcrEngine},
 };
 
 /// Longest text that is judged in full, in bytes.
@@ -111,12 +112,12 @@ impl ModerationError {
 pub struct Moderator {
     policy: Arc<Policy>,
     text: TextJudge,
-    nsfw: Part<NsfwModel>,
+    nsfw: Part<FrameModel>,
     sound: Part<Ears>,
     ocr: Part<OcrEngine>,
     /// Why there is no chat model.
     chat_missing: Option<String>,
-    blocklists: Vec<Blocklist>,
+    blocklists: Blocklists,
     statuses: Vec<ModelStatus>,
     limits: Limits,
     /// What messages of one channel say together.
@@ -146,11 +147,7 @@ impl Moderator {
     /// # Errors
     /// [`LoadError`]: a list cannot be read, or ONNX Runtime was demanded and does not load.
     pub fn load(config: ModeratorConfig) -> Result<Self, LoadError> {
-        let blocklists = config
-            .blocklists
-            .iter()
-            .map(|p| Blocklist::load(p))
-            .collect::<Result<Vec<_>, _>>()?;
+        let blocklists = Blocklists::load(&config.blocklists)?;
         let normalizer = novastream_features::text::Normalizer::new();
         let mut lists = shipped_lists(normalizer)?;
         for path in &config.text_lists {
@@ -369,6 +366,7 @@ impl Moderator {
         self.judge_frames(
             std::slice::from_ref(&frame),
             0,
+            policy,
             &mut None,
             &mut collected,
             &mut timings,

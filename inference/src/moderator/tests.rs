@@ -15,7 +15,7 @@ use crate::{
     category::Category,
     history::StreamHistory,
     verdict::{Action, EvidenceDetail, Outcome, Status},
-    vision::Graph,
+    vision::{Graph, Network},
 };
 
 /// Finds a frame explicit as far as its mean is bright; panics on demand.
@@ -86,14 +86,21 @@ fn moderator(list: &str, screen: &str) -> (Moderator, Arc<FakeNsfw>) {
     std::fs::write(&path, list).unwrap();
     let terms = TermList::load(&path, Normalizer::new()).unwrap();
     let nsfw = Arc::new(FakeNsfw::default());
-    let model = NsfwModel::new(
-        nsfw.clone(),
-        "x".into(),
-        "p".into(),
-        &labels(),
-        "nsfw@1".into(),
-    )
-    .unwrap();
+    let network = || {
+        Network::new(
+            nsfw.clone(),
+            "x".into(),
+            "p".into(),
+            &labels(),
+            "nsfw@1".into(),
+        )
+        .unwrap()
+    };
+    let model = FrameModel {
+        screen: network(),
+        confirm: Ok(network()),
+        heads: Vec::new(),
+    };
     let moderator = Moderator {
         policy: Arc::new(Policy::builtin().unwrap()),
         text: TextJudge::new(vec![terms], None),
@@ -101,7 +108,7 @@ fn moderator(list: &str, screen: &str) -> (Moderator, Arc<FakeNsfw>) {
         sound: Err("not here".into()),
         ocr: Ok(OcrEngine::new(graph(), graph(), screen, "ocr@1".into())),
         chat_missing: None,
-        blocklists: Vec::new(),
+        blocklists: Blocklists::default(),
         statuses: Vec::new(),
         limits: Limits {
             media: MediaLimits::default(),
@@ -313,7 +320,7 @@ fn a_listed_picture_is_removed_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ours.csv");
     std::fs::write(&path, format!("{},the picture\n", pdq(&listed).hash)).unwrap();
-    moderator.blocklists = vec![Blocklist::load(&path).unwrap()];
+    moderator.blocklists = Blocklists::load(&[path]).unwrap();
     let jpeg = listed.encode_jpeg(60).unwrap();
     let verdict = moderator.image(&jpeg, &ImageOptions::default()).unwrap();
     assert_eq!(verdict.action, Action::Remove);

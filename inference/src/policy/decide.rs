@@ -87,6 +87,9 @@ pub fn decide(
             };
             total.merge(one.judge(&looks, history.as_deref_mut()));
         }
+        if rule.review_only {
+            total.outcome = total.outcome.min(Outcome::Review);
+        }
 
         let wanted = match total.outcome {
             Outcome::None => Action::Allow,
@@ -250,6 +253,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_for_review_only_never_acts() {
+        let policy = policy("[categories.weapons]\nreview = 0.5\nact = 0.6\nreview_only = true\n");
+        let look = Observation {
+            category: Category::Weapons,
+            modality: Modality::Frame,
+            at_ms: 0,
+            score: 0.99,
+        };
+        let evaluated = [Category::Weapons].into();
+        let decision = decide(&policy, 2, &evaluated, &[look, look], None);
+        assert_eq!((decision.action, decision.review), (Action::Flag, true));
+        let result = &decision.categories[&Category::Weapons];
+        assert_eq!(result.outcome, Outcome::Review);
+    }
 
     fn policy(body: &str) -> Policy {
         Policy::from_toml(&format!(

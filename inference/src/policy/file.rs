@@ -27,6 +27,10 @@ pub(super) struct PolicyFile {
     #[serde(default)]
     default: RuleTable,
     #[serde(default)]
+    frames: FramesTable,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    heads: BTreeMap<String, String>,
+    #[serde(default)]
     confirm: BTreeMap<String, Confirm>,
     #[serde(default)]
     categories: BTreeMap<String, RuleTable>,
@@ -46,6 +50,19 @@ impl Default for StrictnessTable {
     }
 }
 
+/// What is particular about pictures.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FramesTable {
+    drawn: f32,
+}
+
+impl Default for FramesTable {
+    fn default() -> Self {
+        Self { drawn: 1.0 }
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RuleTable {
@@ -54,6 +71,8 @@ struct RuleTable {
     action_review: Option<Action>,
     action_act: Option<Action>,
     always_review: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    review_only: Option<bool>,
     modalities: Option<Vec<Modality>>,
 }
 
@@ -65,6 +84,7 @@ impl RuleTable {
             action_review: self.action_review.unwrap_or(base.action_review),
             action_act: self.action_act.unwrap_or(base.action_act),
             always_review: self.always_review.unwrap_or(base.always_review),
+            review_only: self.review_only.unwrap_or(base.review_only),
             modalities: self.modalities.or_else(|| base.modalities.clone()),
         }
     }
@@ -78,6 +98,7 @@ impl From<Rule> for RuleTable {
             action_review: Some(rule.action_review),
             action_act: Some(rule.action_act),
             always_review: Some(rule.always_review),
+            review_only: rule.review_only.then_some(true),
             modalities: rule.modalities,
         }
     }
@@ -102,6 +123,14 @@ impl From<Policy> for PolicyFile {
                 shift: policy.shift,
             },
             default: policy.default.into(),
+            frames: FramesTable {
+                drawn: policy.drawn,
+            },
+            heads: policy
+                .heads
+                .into_iter()
+                .map(|(head, category)| (head, category.as_str().to_owned()))
+                .collect(),
             confirm: by_modality.chain(by_category).collect(),
             categories: policy
                 .categories
@@ -130,6 +159,7 @@ impl TryFrom<PolicyFile> for Policy {
             action_review: Action::Flag,
             action_act: Action::Hold,
             always_review: false,
+            review_only: false,
             modalities: None,
         };
         let default = file.default.over(&fallback);
@@ -166,6 +196,19 @@ impl TryFrom<PolicyFile> for Policy {
             }
         }
 
+        check.share("frames.drawn", file.frames.drawn);
+        let mut heads = BTreeMap::new();
+        for (head, name) in file.heads {
+            let at = format!("heads.{head}");
+            check.head(&at, &head);
+            match Category::from_str(&name) {
+                Ok(category) => {
+                    heads.insert(head, category);
+                }
+                Err(unknown) => check.unknown(&at, unknown.hint),
+            }
+        }
+
         if check.problems.is_empty() {
             Ok(Self {
                 id: file.id,
@@ -177,6 +220,8 @@ impl TryFrom<PolicyFile> for Policy {
                 categories,
                 confirm_modality,
                 confirm_category,
+                drawn: file.frames.drawn,
+                heads,
             })
         } else {
             Err(PolicyError::Invalid(check.problems))
@@ -215,6 +260,27 @@ impl Check {
                 at,
                 "must be 1 to 64 of a-z, 0-9, `-`, `_`, `.`",
                 "for example \"2026-11-1\"",
+            );
+        }
+    }
+
+    fn share(&mut self, at: &str, value: f32) {
+        if !(0.0..=1.0).contains(&value) {
+            self.fail(
+                at,
+                format!("{value} is not within 0 and 1"),
+                "1 counts in full",
+            );
+        }
+    }
+
+    fn head(&mut self, at: &str, name: &str) {
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
+            self.fail(
+                at,
+                "is no head's name",
+                "the label in lower case with `-` between words",
             );
         }
     }
@@ -371,6 +437,29 @@ mod tests {
     fn unknown_keys_are_a_syntax_error() {
         let error = Policy::from_toml(&format!("{HEAD}[categories.hate]\nrewiew = 0.5\n"));
         assert_eq!(error.unwrap_err().code(), "policy_syntax");
+    }
+
+    #[test]
+    fn one_line_makes_a_head_count_for_a_category() {
+        let policy = Policy::from_toml(&format!(
+            "{HEAD}[frames]\ndrawn = 0.25\n[heads]\nsmoking = \"illicit\"\n"
+        ))
+        .unwrap();
+        assert_eq!(policy.head("smoking"), Some(Category::Illicit));
+        assert_eq!((policy.head("guns"), policy.drawn()), (None, 0.25));
+        let again = Policy::from_toml(&policy.to_toml().unwrap()).unwrap();
+        assert_eq!(again, policy);
+        let all = problems(
+            "[frames]\ndrawn = 2\n[heads]\nsmoking = \"ilicit\"\n\"Big Guns\" = \"weapons\"\n",
+        )
+        .join("\n");
+        for wanted in [
+            "frames.drawn: 2 is not",
+            "heads.smoking: no such name",
+            "heads.Big Guns: is no",
+        ] {
+            assert!(all.contains(wanted), "{wanted} missing in\n{all}");
+        }
     }
 
     #[test]

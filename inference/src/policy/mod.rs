@@ -40,6 +40,9 @@ pub struct Rule {
     pub action_act: Action,
     /// Whether a human looks even when the policy acts by itself.
     pub always_review: bool,
+    /// Whether the category never acts by itself: what reaches `act` goes to a human as well.
+    #[serde(default)]
+    pub review_only: bool,
     /// Where the category counts; `None` means everywhere.
     pub modalities: Option<Vec<Modality>>,
 }
@@ -98,6 +101,8 @@ pub struct Policy {
     categories: BTreeMap<Category, Rule>,
     confirm_modality: BTreeMap<Modality, Confirm>,
     confirm_category: BTreeMap<Category, Confirm>,
+    drawn: f32,
+    heads: BTreeMap<String, Category>,
 }
 
 /// One thing that is wrong in a policy, and what to do about it.
@@ -230,6 +235,16 @@ impl Policy {
         let rule = self.rule(category);
         let shift = self.shift[usize::from(strictness).min(4)];
         (shifted(rule.review, shift), shifted(rule.act, shift))
+    }
+
+    /// How much drawn sexual content counts beside photographs, 0 (not at all) to 1 (in full).
+    pub fn drawn(&self) -> f32 {
+        self.drawn
+    }
+
+    /// The category that a trained head's score counts for; `None`: the head is not asked.
+    pub fn head(&self, name: &str) -> Option<Category> {
+        self.heads.get(name).copied()
     }
 
     /// How a category must be confirmed in a modality: the category's own rule, else the

@@ -1,4 +1,4 @@
-//! The NSFW screen: one frame, five classes, one score.
+//! The sexual-content screen: five classes of a frame, and pooled features for heads on top.
 
 use std::sync::Arc;
 
@@ -6,34 +6,87 @@ use novastream_features::picture::{RgbImage, resize_bilinear_align_corners};
 
 use crate::backend::{BackendError, NamedTensor, Session, take_f32};
 
-/// Side of the network's input in pixels.
-const SIDE: u32 = 224;
-/// Classes that make up the sexual score. `sexy` (clothed) does not count, and `drawing` is calm.
-const SEXUAL: [&str; 2] = ["hentai", "porn"];
+/// Side of the networks' input in pixels.
+pub(super) const SIDE: usize = 224;
+/// Name of the graphs' second output.
+const FEATURES: &str = "features";
 
-/// The classifier with its labels resolved.
-pub(crate) struct NsfwModel {
+/// A frame as the networks want it: `SIDE` × `SIDE` × RGB, 0 to 1.
+pub(super) type Pixels = Vec<f32>;
+
+/// The frame resized as TensorFlow would.
+pub(super) fn pixels(image: &RgbImage) -> Pixels {
+    let side = SIDE as u32;
+    let mut pixels = Vec::with_capacity(SIDE * SIDE * 3);
+    resize_bilinear_align_corners(image, side, side, &mut pixels, 1.0 / 255.0);
+    pixels
+}
+
+/// The same frame seen in a mirror.
+pub(super) fn mirrored(pixels: &[f32]) -> Pixels {
+    let mut out = Vec::with_capacity(pixels.len());
+    for row in pixels.as_chunks::<{ SIDE * 3 }>().0 {
+        for pixel in row.as_chunks::<3>().0.iter().rev() {
+            out.extend_from_slice(pixel);
+        }
+    }
+    out
+}
+
+/// The classes that count, of one frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Shares {
+    /// P(Porn): photographs.
+    pub porn: f32,
+    /// P(Hentai): drawings.
+    pub hentai: f32,
+}
+
+impl Shares {
+    /// P(Porn) and as much of P(Hentai) as `drawn` says, 0 to 1.
+    pub(crate) fn sexual(self, drawn: f32) -> f32 {
+        (self.porn + drawn * self.hentai).clamp(0.0, 1.0)
+    }
+
+    /// The likelier class and its share.
+    pub(crate) fn label(self) -> (&'static str, f32) {
+        if self.porn > self.hentai {
+            ("porn", self.porn)
+        } else {
+            ("hentai", self.hentai)
+        }
+    }
+
+    pub(super) fn mean(self, other: Self) -> Self {
+        Self {
+            porn: f32::midpoint(self.porn, other.porn),
+            hentai: f32::midpoint(self.hentai, other.hentai),
+        }
+    }
+}
+
+/// What one network says of one frame.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Seen {
+    pub shares: Shares,
+    /// Pooled last convolution; empty where the graph has no such output.
+    pub features: Vec<f32>,
+}
+
+/// One of the two networks, with its labels resolved. `sexy` (clothed) does not count, and
+/// `drawing` is calm.
+pub(crate) struct Network {
     session: Arc<dyn Session>,
     input: String,
     output: String,
-    sexual: Vec<(usize, String)>,
+    porn: usize,
+    hentai: usize,
     classes: usize,
     /// `name@version`, for evidence.
     pub id: String,
 }
 
-/// The score of one frame.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct NsfwScore {
-    /// P(Hentai) + P(Porn), 0 to 1.
-    pub sexual: f32,
-    /// The likelier of the two.
-    pub label: String,
-    /// Its own probability.
-    pub label_score: f32,
-}
-
-impl NsfwModel {
+impl Network {
     /// # Errors
     /// [`BackendError::Tensor`] if `labels` lack a class that the score is made of.
     pub(crate) fn new(
@@ -43,33 +96,27 @@ impl NsfwModel {
         labels: &[String],
         id: String,
     ) -> Result<Self, BackendError> {
-        let sexual = SEXUAL
-            .iter()
-            .map(|wanted| {
-                let at = labels.iter().position(|l| l.eq_ignore_ascii_case(wanted));
-                at.map(|i| (i, (*wanted).to_owned()))
-                    .ok_or_else(|| BackendError::Tensor {
-                        name: output.clone(),
-                        message: format!("the labels {labels:?} lack `{wanted}`"),
-                    })
+        let find = |wanted: &str| {
+            let at = labels.iter().position(|l| l.eq_ignore_ascii_case(wanted));
+            at.ok_or_else(|| BackendError::Tensor {
+                name: output.clone(),
+                message: format!("the labels {labels:?} lack `{wanted}`"),
             })
-            .collect::<Result<_, _>>()?;
+        };
         Ok(Self {
+            porn: find("porn")?,
+            hentai: find("hentai")?,
             session,
             input,
             output,
-            sexual,
             classes: labels.len(),
             id,
         })
     }
 
-    /// Scores one frame.
-    pub(crate) fn score(&self, image: &RgbImage) -> Result<NsfwScore, BackendError> {
-        let side = SIDE as usize;
-        let mut pixels = Vec::with_capacity(side * side * 3);
-        resize_bilinear_align_corners(image, SIDE, SIDE, &mut pixels, 1.0 / 255.0);
-        let input = NamedTensor::f32(&self.input, vec![1, side, side, 3], pixels)?;
+    /// Looks at one frame.
+    pub(super) fn see(&self, pixels: Pixels) -> Result<Seen, BackendError> {
+        let input = NamedTensor::f32(&self.input, vec![1, SIDE, SIDE, 3], pixels)?;
         let mut outputs = self.session.run(vec![input])?;
         let (shape, shares) = take_f32(&mut outputs, &self.output)?;
         if shape != [1, self.classes] {
@@ -78,19 +125,18 @@ impl NsfwModel {
                 message: format!("has the shape {shape:?} for {} classes", self.classes),
             });
         }
-        let mut score = NsfwScore {
-            sexual: 0.0,
-            label: String::new(),
-            label_score: f32::MIN,
+        let features = if outputs.iter().any(|o| o.name == FEATURES) {
+            take_f32(&mut outputs, FEATURES)?.1
+        } else {
+            Vec::new()
         };
-        for (i, label) in &self.sexual {
-            score.sexual += shares[*i];
-            if shares[*i] > score.label_score {
-                (score.label_score, score.label) = (shares[*i], label.clone());
-            }
-        }
-        score.sexual = score.sexual.clamp(0.0, 1.0);
-        Ok(score)
+        Ok(Seen {
+            shares: Shares {
+                porn: shares[self.porn],
+                hentai: shares[self.hentai],
+            },
+            features,
+        })
     }
 }
 
@@ -110,9 +156,9 @@ mod tests {
         }
     }
 
-    fn model(labels: [&str; 5]) -> Result<NsfwModel, BackendError> {
+    fn network(labels: [&str; 5]) -> Result<Network, BackendError> {
         let labels: Vec<String> = labels.map(str::to_owned).to_vec();
-        NsfwModel::new(
+        Network::new(
             Arc::new(Fixed),
             "x".into(),
             "probabilities".into(),
@@ -122,20 +168,32 @@ mod tests {
     }
 
     #[test]
-    fn the_two_explicit_classes_add_up() {
-        let model = model(["Drawing", "Hentai", "Neutral", "Porn", "Sexy"]).unwrap();
+    fn the_policy_says_how_much_a_drawing_counts() {
+        let network = network(["Drawing", "Hentai", "Neutral", "Porn", "Sexy"]).unwrap();
         let image = RgbImage {
             width: 64,
             height: 48,
             data: vec![128; 64 * 48 * 3],
         };
-        let score = model.score(&image).unwrap();
-        assert!((score.sexual - 0.6).abs() < 1e-6);
-        assert_eq!((score.label.as_str(), score.label_score), ("porn", 0.4));
+        let seen = network.see(pixels(&image)).unwrap();
+        for (drawn, score) in [(1.0, 0.6), (0.5, 0.5), (0.0, 0.4)] {
+            assert!((seen.shares.sexual(drawn) - score).abs() < 1e-6);
+        }
+        assert_eq!(seen.shares.label(), ("porn", 0.4));
+        assert!(seen.features.is_empty());
     }
 
     #[test]
     fn labels_must_hold_the_classes() {
-        assert!(model(["a", "b", "c", "d", "e"]).is_err());
+        assert!(network(["a", "b", "c", "d", "e"]).is_err());
+    }
+
+    #[test]
+    fn a_mirror_turns_rows_and_keeps_colours() {
+        let mut image = vec![0.0; SIDE * SIDE * 3];
+        image[SIDE * 3..SIDE * 3 + 3].copy_from_slice(&[0.1, 0.2, 0.3]);
+        let turned = mirrored(&image);
+        assert_eq!(turned[2 * SIDE * 3 - 3..2 * SIDE * 3], [0.1, 0.2, 0.3]);
+        assert_eq!(mirrored(&turned), image);
     }
 }

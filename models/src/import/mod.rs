@@ -83,7 +83,18 @@ pub fn run(
     };
     let model = match importer {
         Importer::Nsfwjs => {
-            nsfwjs::import(source("model.min.js")?, source("group1-shard1of1.min.js")?)?
+            // A map is in order of names, which is the shards' order up to nine of them.
+            let shards: Vec<&[u8]> = sources
+                .iter()
+                .filter(|(name, _)| name.starts_with("group1-shard"))
+                .map(|(_, bytes)| bytes.as_slice())
+                .collect();
+            let name = match shards.len() {
+                0 => return Err(ImportError::MissingFile("group1-shard1of1.min.js")),
+                1 => "nsfw-mobilenet-v2",
+                _ => "nsfw-mobilenet-v2-mid",
+            };
+            nsfwjs::import(source("model.min.js")?, &shards, name)?
         }
         Importer::YamnetTflite => yamnet::import(source("yamnet.tflite")?)?,
     };

@@ -22,7 +22,7 @@ pub struct Conv {
 }
 
 impl Converter {
-    /// `Conv2D` and `DepthwiseConv2D`; nothing is written yet.
+    /// `Conv2D` and `DepthwiseConv2D`; nothing is written yet, unless the layer asks for it.
     pub(super) fn conv(&mut self, layer: &Layer, input: Value) -> Result<Value, ImportError> {
         let (name, size, channels, explicit) = match input {
             Value::Padded {
@@ -84,7 +84,7 @@ impl Converter {
         } else {
             vec![0.0; outputs]
         };
-        Ok(Value::Conv(Conv {
+        let conv = Conv {
             name: layer.name.clone(),
             input: name,
             shape: [outputs, if depthwise { 1 } else { cin }, kh, kw],
@@ -94,6 +94,52 @@ impl Converter {
             pads,
             group: if depthwise { cin } else { 1 },
             size: [height, width],
+        };
+        if config["written"] != Json::Bool(true) {
+            return Ok(Value::Conv(conv));
+        }
+        let (name, size, channels) = self.write(conv);
+        Ok(Value::Map {
+            name,
+            size,
+            channels,
+        })
+    }
+
+    /// `x · scale + offset` for every value: a depthwise convolution of one pixel. It can't become
+    /// part of the convolution after it, whose padding is zeros of the rescaled picture.
+    pub(super) fn rescale(&mut self, layer: &Layer, input: Value) -> Result<Value, ImportError> {
+        let number = |key: &str| {
+            layer.config[key]
+                .as_f64()
+                .filter(|v| v.is_finite())
+                .ok_or_else(|| layer.fail("scale or offset"))
+        };
+        let (scale, offset) = (number("scale")?, number("offset")?);
+        let (input, size, channels) = match input {
+            // The rescaling before this one, not written yet: the two become one.
+            Value::Conv(mut conv)
+                if conv.shape[1..] == [1, 1, 1] && conv.group == conv.shape[0] =>
+            {
+                conv.name.clone_from(&layer.name);
+                conv.weights.iter_mut().for_each(|w| *w *= scale);
+                for b in &mut conv.bias {
+                    *b = *b * scale + offset;
+                }
+                return Ok(Value::Conv(conv));
+            }
+            other => self.map(layer, other)?,
+        };
+        Ok(Value::Conv(Conv {
+            name: layer.name.clone(),
+            input,
+            shape: [channels, 1, 1, 1],
+            weights: vec![scale; channels],
+            bias: vec![offset; channels],
+            strides: [1, 1],
+            pads: [0; 4],
+            group: channels,
+            size,
         }))
     }
 

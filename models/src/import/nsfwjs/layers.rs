@@ -102,6 +102,11 @@ impl Converter {
                 })
             }
             ("Dense", Some(Value::Flat { name, len }), None) => self.dense(layer, &name, len),
+            ("Rescaling", Some(value), None) => self.rescale(layer, value),
+            ("Softmax", Some(Value::Flat { name, len }), None) => Ok(Value::Flat {
+                name: self.softmax(&name),
+                len,
+            }),
             // Dropout does nothing when a model runs.
             ("Dropout", Some(value @ Value::Flat { .. }), None) => Ok(value),
             _ => Err(layer.fail("not supported here")),
@@ -243,13 +248,15 @@ impl Converter {
         let name = match layer.config["activation"].as_str() {
             Some("linear") => sums,
             Some("relu") => self.graph.node("Relu", name, &[&sums], &[]),
-            Some("softmax") => {
-                let axis = [("axis", Attr::Int(1))];
-                self.graph.node("Softmax", "probabilities", &[&sums], &axis)
-            }
+            Some("softmax") => self.softmax(&sums),
             _ => return Err(layer.fail("activation not supported")),
         };
         Ok(Value::Flat { name, len: units })
+    }
+
+    fn softmax(&mut self, sums: &str) -> String {
+        let axis = [("axis", Attr::Int(1))];
+        self.graph.node("Softmax", "probabilities", &[sums], &axis)
     }
 }
 

@@ -1,6 +1,8 @@
-//! nsfwjs' MobileNetV2: a Keras layers model in TensorFlow.js form → a float ONNX graph.
+//! nsfwjs' networks in TensorFlow.js form → a float ONNX graph: MobileNetV2 is a Keras layers
+//! model, MobileNetV2Mid an optimised graph, which [`graph`] tells as layers.
 //!
-//! Input `image` [N,224,224,3] (0..=1), outputs `probabilities` [N,5] and `features` [N,1280].
+//! Input `image` [N,224,224,3] (0..=1), outputs `probabilities` [N,5] and `features` [N,1280]
+//! or [N,1792].
 //! Batch normalisation is folded into the convolution before it (in double precision), zero
 //! padding into the one after it.
 
@@ -18,6 +20,7 @@ use crate::onnx::proto::ModelProto;
 use layers::{Converter, Value};
 
 mod conv;
+mod graph;
 mod layers;
 mod script;
 mod weights;
@@ -33,9 +36,12 @@ struct Bundle {
     weights: Vec<weights::Group>,
 }
 
+/// A Keras model has a `model_config`, a graph has `node`s.
 #[derive(Deserialize)]
 struct Topology {
-    model_config: ModelConfig,
+    model_config: Option<ModelConfig>,
+    #[serde(default)]
+    node: Vec<graph::Node>,
 }
 
 #[derive(Deserialize)]
@@ -75,8 +81,9 @@ impl Layer {
     }
 }
 
-/// Converts the module with the topology and the one with the weights.
-pub fn import(topology: &[u8], shard: &[u8]) -> Result<ModelProto, ImportError> {
+/// Converts the module with the topology and those with the weights, in their order. `name` is the
+/// graph's.
+pub fn import(topology: &[u8], shards: &[&[u8]], name: &str) -> Result<ModelProto, ImportError> {
     let fail = |file: &'static str| {
         move |message: String| ImportError::Script {
             file: file.to_owned(),
@@ -89,31 +96,38 @@ pub fn import(topology: &[u8], shard: &[u8]) -> Result<ModelProto, ImportError> 
     };
     let bundle: Bundle = serde_json::from_value(literal("topology", topology)?)
         .map_err(|e| fail("topology")(e.to_string()))?;
-    let Json::String(encoded) = literal("shard", shard)? else {
-        return Err(fail("shard")("exports no string".to_owned()));
-    };
-    let data = STANDARD
-        .decode(encoded)
-        .map_err(|e| fail("shard")(e.to_string()))?;
+    let mut data = Vec::new();
+    for shard in shards {
+        let Json::String(encoded) = literal("shard", shard)? else {
+            return Err(fail("shard")("exports no string".to_owned()));
+        };
+        let bytes = STANDARD
+            .decode(encoded)
+            .map_err(|e| fail("shard")(e.to_string()))?;
+        data.extend(bytes);
+    }
     let [group] = bundle.weights.as_slice() else {
         return Err(fail("topology")("expected one group of weights".to_owned()));
     };
-    convert(
-        &bundle.topology.model_config.config.layers,
-        weights::decode(group, &data)?,
-    )
+    let mut weights = weights::decode(group, &data)?;
+    let layers = match bundle.topology.model_config {
+        Some(model) => model.config.layers,
+        None => graph::layers(&bundle.topology.node, &mut weights)?,
+    };
+    convert(&layers, weights, name)
 }
 
 fn convert(
     layers: &[Layer],
     weights: BTreeMap<String, weights::Tensor>,
+    name: &str,
 ) -> Result<ModelProto, ImportError> {
     let mut uses: HashMap<&str, usize> = HashMap::new();
     for input in layers.iter().flat_map(Layer::inputs) {
         *uses.entry(input).or_default() += 1;
     }
     let mut converter = Converter {
-        graph: GraphBuilder::new("nsfw-mobilenet-v2"),
+        graph: GraphBuilder::new(name),
         weights,
     };
     let mut values: HashMap<&str, Value> = HashMap::new();

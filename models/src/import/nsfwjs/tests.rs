@@ -64,7 +64,7 @@ fn scripts(layers: &str) -> (String, String) {
 #[test]
 fn small_model_gives_the_answer_of_its_definition() {
     let (topology, shard) = scripts(LAYERS);
-    let model = import(topology.as_bytes(), shard.as_bytes()).expect("imports");
+    let model = import(topology.as_bytes(), &[shard.as_bytes()], "test").expect("imports");
     let graph = CandleGraph::load(&encode(&model)).expect("loads");
     let out = graph
         .run(vec![("image".into(), vec![1, 4, 4, 1], vec![1.0; 16])])
@@ -106,9 +106,135 @@ fn unknown_layers_and_settings_are_refused() {
     for (from, to, expected) in cases {
         assert!(LAYERS.contains(from), "{from}");
         let (topology, shard) = scripts(&LAYERS.replace(from, to));
-        let error = import(topology.as_bytes(), shard.as_bytes())
+        let error = import(topology.as_bytes(), &[shard.as_bytes()], "test")
             .expect_err(to)
             .to_string();
+        assert!(error.contains(expected), "{to}: {error}");
+    }
+}
+
+/// Rescaled input, strided convolution with ReLU6, depthwise, residual, pool, dense, softmax.
+fn graph_scripts(change: (&str, &str)) -> (String, Vec<String>) {
+    let text = |t: &str| STANDARD.encode(t);
+    let fused = |ops: &[&str]| {
+        let ops: Vec<String> = ops.iter().map(|o| format!("\"{}\"", text(o))).collect();
+        format!("fused_ops:{{list:{{s:[{}]}}}}", ops.join(","))
+    };
+    let conv = |name: &str, op: &str, input: &str, stride: u8, ops: &[&str]| {
+        format!(
+            "{{name:\"{name}\",op:\"{op}\",input:[\"{input}\",\"{name}/w\",\"{name}/b\"],attr:{{\
+             data_format:{{s:\"{}\"}},padding:{{s:\"{}\"}},dilations:{{list:{{i:[\"1\",\"1\",\"1\",\"1\"]}}}},\
+             strides:{{list:{{i:[\"1\",\"{stride}\",\"{stride}\",\"1\"]}}}},{}}}}}",
+            text("NHWC"),
+            text("SAME"),
+            fused(ops)
+        )
+    };
+    let nodes = [
+        "{name:\"in\",op:\"Placeholder\",attr:{shape:{shape:{dim:[{size:\"-1\"},{size:\"4\"},{size:\"4\"},{size:\"1\"}]}}}}".to_owned(),
+        "{name:\"two\",op:\"Const\"}".to_owned(),
+        "{name:\"mul\",op:\"Mul\",input:[\"two\",\"in\"]}".to_owned(),
+        "{name:\"sub\",op:\"Sub\",input:[\"mul\",\"one\"]}".to_owned(),
+        conv("conv", "_FusedConv2D", "sub:0", 2, &["BiasAdd", "Relu6"]),
+        conv("dw", "FusedDepthwiseConv2dNative", "conv", 1, &["BiasAdd"]),
+        "{name:\"both\",op:\"AddV2\",input:[\"dw\",\"conv\"]}".to_owned(),
+        // Used a second time.
+        "{name:\"sum\",op:\"AddV2\",input:[\"both\",\"dw\"]}".to_owned(),
+        format!(
+            "{{name:\"pool\",op:\"AvgPool\",input:[\"sum\"],attr:{{data_format:{{s:\"{}\"}},padding:{{s:\"{}\"}},\
+             ksize:{{list:{{i:[\"1\",\"2\",\"2\",\"1\"]}}}}}}}}",
+            text("NHWC"),
+            text("VALID")
+        ),
+        "{name:\"flat\",op:\"Squeeze\",input:[\"pool\"],attr:{squeeze_dims:{list:{i:[\"1\",\"2\"]}}}}".to_owned(),
+        format!(
+            "{{name:\"out\",op:\"_FusedMatMul\",input:[\"flat\",\"out/w\",\"out/b\"],attr:{{{}}}}}",
+            fused(&["BiasAdd"])
+        ),
+        "{name:\"soft\",op:\"Softmax\",input:[\"out\"]}".to_owned(),
+        "{name:\"end\",op:\"Identity\",input:[\"soft\"]}".to_owned(),
+    ];
+    let mut centre = vec![0.0_f32; 9];
+    centre[4] = 0.5;
+    let weights: [(&str, &str, Vec<f32>); 8] = [
+        ("two", "[]", vec![2.0]),
+        ("one", "[]", vec![1.0]),
+        ("conv/w", "[3,3,1,1]", vec![0.1; 9]),
+        ("conv/b", "[1]", vec![0.2]),
+        ("dw/w", "[3,3,1,1]", centre),
+        ("dw/b", "[1]", vec![0.0]),
+        ("out/w", "[1,2]", vec![1.0, 0.0]),
+        ("out/b", "[2]", vec![0.0, 0.0]),
+    ];
+    let specs: Vec<String> = weights
+        .iter()
+        .map(|(name, shape, _)| format!("{{name:\"{name}\",shape:{shape},dtype:\"float32\"}}"))
+        .collect();
+    let nodes = nodes.join(",");
+    assert!(nodes.contains(change.0), "{}", change.0);
+    let topology = format!(
+        "!function(){{a.exports={{format:\"graph-model\",modelTopology:{{node:[{}]}},\
+         weightsManifest:[{{paths:[\"x\",\"y\"],weights:[{}]}}]}}}}",
+        nodes.replacen(change.0, change.1, 1),
+        specs.join(",")
+    );
+    let data: Vec<u8> = weights
+        .iter()
+        .flat_map(|(_, _, v)| v)
+        .flat_map(|v| v.to_le_bytes())
+        .collect();
+    // Two shards, cut inside a number.
+    let shards = [&data[..42], &data[42..]]
+        .map(|part| format!("!function(){{a.exports=\"{}\"}}", STANDARD.encode(part)));
+    (topology, shards.to_vec())
+}
+
+fn import_graph(change: (&str, &str)) -> Result<ModelProto, ImportError> {
+    let (topology, shards) = graph_scripts(change);
+    let shards: Vec<&[u8]> = shards.iter().map(String::as_bytes).collect();
+    import(topology.as_bytes(), &shards, "graph")
+}
+
+#[test]
+fn a_graph_gives_the_answer_of_its_definition() {
+    let model = import_graph(("in", "in")).expect("imports");
+    let graph = CandleGraph::load(&encode(&model)).expect("loads");
+    // A picture of ones becomes ones; "same" padding adds zeros of the rescaled picture below and
+    // to the right: sums of 9, 6, 6 and 4 tenths and the bias; half of each is added twice.
+    let out = graph
+        .run(vec![("image".into(), vec![1, 4, 4, 1], vec![1.0; 16])])
+        .expect("runs");
+    let mean = 2.0 * (1.1 + 0.8 + 0.8 + 0.6) / 4.0_f32;
+    assert!((out[1].2[0] - mean).abs() < 1e-5, "{out:?}");
+    let first = 1.0 / (1.0 + (-mean).exp());
+    assert!((out[0].2[0] - first).abs() < 1e-5, "{out:?}");
+    // A picture of zeros becomes minus ones, which ReLU6 leaves at zero but for the bias.
+    let out = graph
+        .run(vec![("image".into(), vec![1, 4, 4, 1], vec![0.0; 16])])
+        .expect("runs");
+    assert!(out[1].2[0].abs() < 1e-6, "{out:?}");
+}
+
+#[test]
+fn unknown_nodes_and_settings_of_a_graph_are_refused() {
+    for (from, to, expected) in [
+        ("\"Softmax\"", "\"Tanh\"", "not supported"),
+        ("\"Mul\"", "\"Div\"", "not supported"),
+        ("[\"two\",\"in\"]", "[\"in\",\"in\"]", "only a number"),
+        ("\"conv/w\"", "\"nobody/w\"", "missing"),
+        (
+            "\"both\",op:\"AddV2\",input:[\"dw\"",
+            "\"both\",op:\"AddV2\",input:[\"nowhere\"",
+            "unknown input",
+        ),
+        ("squeeze_dims", "others", "not supported"),
+        (
+            "\"in\",op:\"Placeholder\",attr:{shape",
+            "\"in\",op:\"Placeholder\",attr:{form",
+            "no shape",
+        ),
+    ] {
+        let error = import_graph((from, to)).expect_err(to).to_string();
         assert!(error.contains(expected), "{to}: {error}");
     }
 }
@@ -125,8 +251,8 @@ proptest! {
             let at = at.index(topology.len());
             topology[at] = value;
         }
-        let _ = import(&topology, &shard);
+        let _ = import(&topology, &[&shard], "test");
         shard.truncate(cut.index(shard.len()));
-        prop_assert!(import(&topology, &shard).is_err());
+        prop_assert!(import(&topology, &[&shard], "test").is_err());
     }
 }
