@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::manifest::{MANIFEST_FILE, Manifest, ManifestError};
 
-const ENTRIES: [(&str, &str); 7] = [
+const ENTRIES: [(&str, &str); 8] = [
     (
         "catalog/nsfw-mobilenet-v2.toml",
         include_str!("../catalog/nsfw-mobilenet-v2.toml"),

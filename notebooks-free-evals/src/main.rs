@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use novastream_evals::error::EvalError;
-use novastream_evals::moderated::FolderOptions;
 use novastream_evals::{
     audio, chat, classified, evasion, frames, hashes, load, recommender, report, verdicts,
 };
