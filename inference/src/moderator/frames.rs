@@ -7,6 +7,7 @@ use super::{Moderator, collect::Collected, report::Clock};
 use crate::{
     backend::{BackendError, guarded},
     category::Category,
+    engine::Call,
     verdict::{Degraded, Evidence, EvidenceDetail, Modality, Timings},
     vision::{Match, NsfwScore, ScreenMemory},
 };
@@ -39,13 +40,15 @@ impl Moderator {
         if frames.is_empty() {
             return;
         }
+        let call = Call::current();
         let (looked, read) = rayon::join(
             || {
                 let clock = Clock::start();
-                let looked: Vec<Looked> = frames.par_iter().map(|f| self.look(f)).collect();
+                let look = |frame| call.enter(|| self.look(frame));
+                let looked: Vec<Looked> = frames.par_iter().map(look).collect();
                 (looked, clock.ms())
             },
-            || self.read_screens(frames, offset_ms, memory),
+            || call.enter(|| self.read_screens(frames, offset_ms, memory)),
         );
         timings.frames_ms = looked.1;
         let (screens, ocr_ms, text_ms) = read;

@@ -102,6 +102,7 @@ fn moderator(list: &str, screen: &str) -> (Moderator, Arc<FakeNsfw>) {
         ocr: Ok(OcrEngine::new(graph(), graph(), screen, "ocr@1".into())),
         chat_missing: None,
         blocklists: Vec::new(),
+        served: Vec::new(),
         statuses: Vec::new(),
         limits: Limits {
             media: MediaLimits::default(),
@@ -110,6 +111,7 @@ fn moderator(list: &str, screen: &str) -> (Moderator, Arc<FakeNsfw>) {
             secret: Vec::new(),
         },
         crowd: Mutex::default(),
+        waiters: waiters(1).unwrap(),
     };
     (moderator, nsfw)
 }
