@@ -100,8 +100,9 @@ train-chat: ## Train the chat model on NOVASTREAM_DATA into out/chat
 	$(CARGO) run --release -p novastream-training -- chat --data $(TRAIN_DATA) --out out/chat
 
 .PHONY: eval-chat
-eval-chat: ## Evaluate the shipped chat model on the eval files of NOVASTREAM_DATA
-	$(CARGO) run --release -p novastream-evals -- chat --data $(wildcard $(NOVASTREAM_DATA)/text/eval/*.jsonl.gz $(NOVASTREAM_DATA)/text/extra_eval.jsonl.gz) --json
+eval-chat: ## Evaluate the shipped fast tier on the eval files of NOVASTREAM_DATA; a page in out/chat-fast.html
+	mkdir -p out
+	$(CARGO) run --release -p novastream-evals -- chat --evasion --html out/chat-fast.html --data $(wildcard $(NOVASTREAM_DATA)/text/eval/*.jsonl.gz $(NOVASTREAM_DATA)/text/extra_eval.jsonl.gz) --json
 
 # Balance of the full tier's sources; those with weight 0 are other languages or copies of another.
 FULL_WEIGHTS = jigsaw=1.5 suicidewatch=0 tg_ru_spam=0 vitd_bn=0 reddit_topic=0.1 reddit_spoiler=0.4 got_tweets=0.4 misogyny=0.4 cyberpolice=0.6 sms5971=0.4 sms=0.6 alpaca_harmless=0.5 i2p=0.6 suicide_tw=0.7
@@ -111,9 +112,10 @@ train-chat-full: models ## Train the full chat tier (hours; goes on where it was
 	$(CARGO) run --release -p novastream-training -- chat --tier full --data $(TRAIN_DATA) --out out/chat-full --steps $(or $(STEPS),1400) --source-balance 0.3 --source-weight $(FULL_WEIGHTS) --validation-fraction 0.05 --min-positives 20
 
 .PHONY: eval-chat-full
-eval-chat-full: models ## Evaluate the full tier, then the cascade, on the eval files of NOVASTREAM_DATA
-	$(CARGO) run --release -p novastream-evals -- chat --tier full --data $(wildcard $(NOVASTREAM_DATA)/text/eval/*.jsonl.gz) --json
-	$(CARGO) run --release -p novastream-evals -- chat --tier cascade --data $(wildcard $(NOVASTREAM_DATA)/text/eval/*.jsonl.gz) --json
+eval-chat-full: models ## Evaluate the full tier beside the others on the eval files of NOVASTREAM_DATA; pages in out/
+	mkdir -p out
+	$(CARGO) run --release -p novastream-evals -- chat --tier full --all-tiers --html out/chat-full.html --data $(wildcard $(NOVASTREAM_DATA)/text/eval/*.jsonl.gz) --json
+	$(CARGO) run --release -p novastream-evals -- chat --tier cascade --html out/chat-cascade.html --data $(wildcard $(NOVASTREAM_DATA)/text/eval/*.jsonl.gz) --json
 
 .PHONY: openapi
 openapi: ## Regenerate api/openapi.json

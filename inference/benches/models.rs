@@ -107,6 +107,32 @@ fn yamnet(c: &mut Criterion) {
     }
 }
 
+fn vad(c: &mut Criterion) {
+    // One second, as the pipeline asks: 32 windows of 32 ms in a call.
+    let windows: Vec<f32> = (0..32 * 576)
+        .map(|i| (i as f32 * 0.1).sin() * 0.3)
+        .collect();
+    for (engine, session) in sessions("silero-vad") {
+        c.bench_function(&format!("vad_second/{engine}"), |b| {
+            b.iter(|| {
+                let state = || vec![0.0_f32; 128];
+                let inputs = [
+                    NamedTensor::f32("input", vec![32, 576], windows.clone()),
+                    NamedTensor::f32("h", vec![1, 1, 128], state()),
+                    NamedTensor::f32("c", vec![1, 1, 128], state()),
+                ];
+                let outputs = inputs
+                    .into_iter()
+                    .collect::<Result<Vec<_>, _>>()
+                    .and_then(|inputs| session.run(inputs));
+                if let Err(error) = black_box(outputs) {
+                    quit(&error.to_string());
+                }
+            });
+        });
+    }
+}
+
 fn pipeline(c: &mut Criterion) {
     let moderator = ModeratorConfig::from_env()
         .map_err(|e| e.to_string())
@@ -188,6 +214,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(4));
-    targets = nsfw, yamnet, pipeline
+    targets = nsfw, yamnet, vad, pipeline
 }
 criterion_main!(benches);

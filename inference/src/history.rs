@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{category::Category, policy::Confirm, verdict::Modality, vision::ScreenMemory};
+use crate::{
+    category::Category, policy::Confirm, sound::SoundMemory, verdict::Modality,
+    vision::ScreenMemory,
+};
 
 /// Observations further than this from the newest one, either way, no longer confirm anything.
 const SPAN_MS: i64 = 30_000;
@@ -19,6 +22,7 @@ const SPAN_MS: i64 = 30_000;
 pub struct StreamHistory {
     tracks: Vec<Track>,
     pub(crate) screen: Option<ScreenMemory>,
+    pub(crate) sound: SoundMemory,
 }
 
 impl StreamHistory {
@@ -43,6 +47,7 @@ impl StreamHistory {
             track.active = false;
         }
         self.screen = None;
+        self.sound = SoundMemory::default();
     }
 }
 

@@ -34,10 +34,11 @@ pub use self::{
         Confirm, Decision, NEUTRAL_STRICTNESS, Observation, Policy, PolicyError, Problem, Rule,
         decide,
     },
+    sound::{SoundClassifier, SoundClassifierError},
     text::TextListError,
     verdict::{
         Action, CategoryResult, Degraded, Evidence, EvidenceDetail, Kind, Modality, Outcome,
-        Status, TextForm, Timings, Verdict,
+        SoundEvent, Status, TextForm, Timings, Verdict,
     },
     vision::{Blocklist, BlocklistError, Match},
 };

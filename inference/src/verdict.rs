@@ -229,6 +229,15 @@ pub enum EvidenceDetail {
         /// The frame's own hash quality, 0 to 100.
         quality: u8,
     },
+    /// A sound.
+    Sound {
+        /// What it counts as: `gunshot`, `explosion`, `scream`, `glass` or `siren`.
+        group: String,
+        /// The model's own label behind it.
+        label: String,
+        /// That label's own score, before other sounds were held against it.
+        score: f32,
+    },
     /// The model's own label with the highest share.
     Label {
         /// The label.
@@ -259,6 +268,24 @@ pub struct Evidence {
     /// Where exactly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<EvidenceDetail>,
+}
+
+/// A sound that was heard and is no category of its own, such as crying or fireworks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SoundEvent {
+    /// What it is: a group such as `crying`, or a trained model's label.
+    pub sound: String,
+    /// The model's own label with the highest score.
+    pub label: String,
+    /// Milliseconds of stream time at which it begins.
+    pub start_ms: i64,
+    /// Milliseconds of stream time at which it ends.
+    pub end_ms: i64,
+    /// The highest score in that time, 0 to 1.
+    pub peak: f32,
+    /// `name@version` of the model.
+    pub model: String,
 }
 
 /// Something that should have judged and could not.
@@ -339,6 +366,9 @@ pub struct Verdict {
     pub categories: BTreeMap<Category, CategoryResult>,
     /// Reasons, strongest first.
     pub evidence: Vec<Evidence>,
+    /// Sounds worth telling that no category stands for, in order of time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sounds: Vec<SoundEvent>,
     /// `id@version` of the policy.
     pub policy: String,
     /// What was missing, late or left out.

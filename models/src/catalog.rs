@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::manifest::{MANIFEST_FILE, Manifest, ManifestError};
 
-const ENTRIES: [(&str, &str); 6] = [
+const ENTRIES: [(&str, &str); 7] = [
     (
         "catalog/nsfw-mobilenet-v2.toml",
         include_str!("../catalog/nsfw-mobilenet-v2.toml"),
@@ -13,6 +13,10 @@ const ENTRIES: [(&str, &str); 6] = [
     (
         "catalog/yamnet.toml",
         include_str!("../catalog/yamnet.toml"),
+    ),
+    (
+        "catalog/silero-vad.toml",
+        include_str!("../catalog/silero-vad.toml"),
     ),
     (
         "catalog/ppocr-v4-det.toml",

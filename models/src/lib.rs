@@ -7,6 +7,7 @@
 //! - [`onnx`]: the subset of ONNX that the importers write and the fallback reads;
 //! - [`candle_graph`]: runs that subset without ONNX Runtime;
 //! - [`encoder`]: the text encoder, trained and run in Candle;
+//! - [`sound`]: the sound network and heads on sound embeddings, trained and run;
 //! - [`linear`]: linear models over hashed n-grams;
 //! - [`recommender`]: item-to-item, factor and ranking models, and the bundle they ship in;
 //! - [`card`]: model cards made from manifests.
@@ -20,4 +21,5 @@ pub mod linear;
 pub mod manifest;
 pub mod onnx;
 pub mod recommender;
+pub mod sound;
 pub mod store;

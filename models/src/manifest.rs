@@ -30,6 +30,10 @@ pub enum Task {
     Nsfw,
     /// A second of sound to event classes.
     AudioEvents,
+    /// A recording to labels that we trained.
+    SoundLabels,
+    /// Sound to voice or not.
+    VoiceActivity,
     /// A frame to boxes around text.
     OcrDetect,
     /// A cropped line of text to characters.
@@ -48,6 +52,8 @@ impl Task {
             Self::TextEncoder => "text-encoder",
             Self::Nsfw => "nsfw",
             Self::AudioEvents => "audio-events",
+            Self::SoundLabels => "sound-labels",
+            Self::VoiceActivity => "voice-activity",
             Self::OcrDetect => "ocr-detect",
             Self::OcrRecognise => "ocr-recognise",
             Self::Recommender => "recommender",

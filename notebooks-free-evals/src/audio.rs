@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use novastream_datasets::folder::LabelledFile;
-use novastream_features::audio::{YAMNET_WINDOW, rms_dbfs, windows};
+use novastream_features::audio::{SILENT_DBFS, YAMNET_HOP, YAMNET_WINDOW, rms_dbfs, windows};
 use novastream_features::media::{
     Audio, CancelToken, MediaLimits, SAMPLE_RATE, Sampling, read_segment,
 };
@@ -26,15 +26,31 @@ use crate::report::{Report, Table, cell};
 use crate::score_file::ScoreFile;
 
 /// File names that are taken for sound.
-const EXTENSIONS: &[&str] = &["ogg", "wav", "flac", "mp3", "opus", "m4a", "aac"];
-const WANTED: &str = "sound (ogg, wav, flac, mp3, opus, m4a, aac)";
+pub(crate) const EXTENSIONS: &[&str] = &["ogg", "wav", "flac", "mp3", "opus", "m4a", "aac"];
+pub(crate) const WANTED: &str = "sound (ogg, wav, flac, mp3, opus, m4a, aac)";
 /// The task that the evaluation is about; no other takes part.
 const SUBJECT: &str = "audio-events";
-/// Samples from one counted window to the next, 0.48 s, as the pipeline steps.
-const HOP: usize = 7_680;
-/// Windows quieter than this are not counted: the pipeline spends nothing on them. dB relative to
-/// full scale.
-const SILENT_DBFS: f32 = -60.0;
+
+/// Options of `novastream-eval audio`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AudioOptions {
+    /// What it has in common with `frames`
+    #[command(flatten)]
+    pub folder: FolderOptions,
+    /// Only clips whose name begins with this number and `-` (repeatable; trained models only)
+    #[arg(long, value_name = "N", requires = "model")]
+    pub fold: Vec<u32>,
+}
+
+impl AudioOptions {
+    /// The folder of the trained model that is asked for; `None`: the pipeline is evaluated.
+    pub fn trained(&self) -> Result<Option<std::path::PathBuf>, EvalError> {
+        match &self.folder.model {
+            Some(wanted) => crate::classified::folder(wanted),
+            None => Ok(None),
+        }
+    }
+}
 
 /// A sound event that made a category reach its review threshold in at least one window.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -163,7 +179,7 @@ fn judge(setup: &Setup, file: &LabelledFile) -> Result<Clip, FileError> {
 
 /// Windows that are loud enough to listen to, and those that are not.
 fn count_windows(audio: &Audio) -> (usize, usize) {
-    let all = windows(audio.samples.len(), YAMNET_WINDOW, HOP);
+    let all = windows(audio.samples.len(), YAMNET_WINDOW, YAMNET_HOP);
     let (loud, silent): (Vec<_>, Vec<_>) =
         all.partition(|w| rms_dbfs(&audio.samples[w.clone()]) >= SILENT_DBFS);
     (loud.len(), silent.len())
@@ -178,7 +194,7 @@ impl Events {
     fn add(&mut self, evidence: &[Evidence]) {
         let mut here: BTreeMap<(String, Category), f32> = BTreeMap::new();
         for e in evidence.iter().filter(|e| e.modality == Modality::Audio) {
-            if let Some(EvidenceDetail::Label { label, score }) = &e.detail {
+            if let Some(EvidenceDetail::Sound { label, score, .. }) = &e.detail {
                 let best = here.entry((label.clone(), e.category)).or_insert(0.0);
                 *best = best.max(*score);
             }
@@ -250,7 +266,8 @@ mod tests {
             end_ms: None,
             score,
             model: "m@1".into(),
-            detail: Some(EvidenceDetail::Label {
+            detail: Some(EvidenceDetail::Sound {
+                group: "siren".into(),
                 label: label.into(),
                 score,
             }),
@@ -284,7 +301,7 @@ mod tests {
         for (i, s) in samples[..YAMNET_WINDOW].iter_mut().enumerate() {
             *s = (i as f32 * 0.1).sin() * 0.3;
         }
-        let all = windows(samples.len(), YAMNET_WINDOW, HOP).count();
+        let all = windows(samples.len(), YAMNET_WINDOW, YAMNET_HOP).count();
         let (loud, silent) = count_windows(&Audio {
             start_ms: 0,
             samples,

@@ -5,6 +5,7 @@
 
 pub mod audio;
 pub mod chat;
+pub mod classified;
 pub mod cpu;
 pub mod error;
 pub mod evasion;
@@ -13,6 +14,7 @@ pub mod folder_report;
 pub mod frames;
 pub mod load;
 pub mod moderated;
+pub mod page;
 pub mod recommender;
 pub mod report;
 pub mod score_file;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use novastream_evals::error::EvalError;
 use novastream_evals::moderated::FolderOptions;
-use novastream_evals::{audio, chat, evasion, frames, load, recommender, report, verdicts};
+use novastream_evals::{
+    audio, chat, classified, evasion, frames, load, recommender, report, verdicts,
+};
 
 /// Evaluations and load tests; each prints a report on stdout.
 #[derive(Debug, Parser)]
@@ -26,7 +28,7 @@ enum Command {
     /// Scores and false positives of pictures in labelled folders
     Frames(FolderOptions),
     /// Scores and false alarms of sound in labelled folders
-    Audio(FolderOptions),
+    Audio(audio::AudioOptions),
     /// A recommender on live lists, left-out items or whole rankings
     Recommender(Box<recommender::RecommenderOptions>),
     /// Throughput and latency of a running service
@@ -55,7 +57,13 @@ fn run(command: Command) -> Result<(), EvalError> {
         Command::Verdicts(options) => report::print(&verdicts::run(&options)?, options.json),
         Command::Evasion(options) => report::print(&evasion::run(&options)?, options.json),
         Command::Frames(options) => report::print(&frames::run(&options)?, options.json),
-        Command::Audio(options) => report::print(&audio::run(&options)?, options.json),
+        Command::Audio(options) => match options.trained()? {
+            Some(model) => {
+                let report = classified::run(&options.folder, &model, &options.fold)?;
+                report::print(&report, options.folder.json)
+            }
+            None => report::print(&audio::run(&options.folder)?, options.folder.json),
+        },
         Command::Recommender(options) => report::print(&recommender::run(&options)?, options.json),
         Command::Load(options) => report::print(&load::run(&options)?, options.json),
     }

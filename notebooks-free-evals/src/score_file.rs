@@ -28,10 +28,10 @@ pub struct ScoreFile {
 
 /// One line of `--scores`.
 #[derive(Debug, Serialize)]
-struct ScoreLine<'a> {
+struct ScoreLine<'a, S: Serialize> {
     file: String,
     label: &'a str,
-    scores: BTreeMap<Category, f32>,
+    scores: S,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
@@ -55,11 +55,31 @@ impl ScoreFile {
         file: &LabelledFile,
         result: Result<&BTreeMap<Category, CategoryResult>, &str>,
     ) -> Result<(), EvalError> {
+        let scores = result.map(scores_of).unwrap_or_default();
+        self.write(file, scores, result.err())
+    }
+
+    /// Adds a line of a model's own labels, or the code of an error.
+    pub fn add_labels(
+        &mut self,
+        file: &LabelledFile,
+        result: Result<&BTreeMap<String, f32>, &str>,
+    ) -> Result<(), EvalError> {
+        let scores = result.ok().cloned().unwrap_or_default();
+        self.write(file, scores, result.err())
+    }
+
+    fn write(
+        &mut self,
+        file: &LabelledFile,
+        scores: impl Serialize,
+        error: Option<&str>,
+    ) -> Result<(), EvalError> {
         let line = ScoreLine {
             file: file.path.display().to_string(),
             label: &file.label,
-            scores: result.map(scores_of).unwrap_or_default(),
-            error: result.err(),
+            scores,
+            error,
         };
         let json = serde_json::to_string(&line)
             .map_err(|e| EvalError::internal(format!("can't write a score line: {e}")))?;

@@ -142,6 +142,7 @@ def growth(folder):
 
 
 def main():
+    sys.stdout.reconfigure(line_buffering=True)
     with tempfile.TemporaryDirectory() as folder:
         answer = {"ml1m": side_by_side(folder), "growth": growth(folder)}
     print(json.dumps(answer))

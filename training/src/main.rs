@@ -9,6 +9,7 @@ use novastream_datasets::store::{DataStore, DatasetState};
 use novastream_training::chat::{self, ChatArgs, ChatReport};
 use novastream_training::data::{self, DataCommand, DataReport};
 use novastream_training::recommender::{self, RecommenderCommand, RecommenderSubcommand};
+use novastream_training::sound::{self, AudioArgs};
 
 /// Train the models of NovaStream.
 #[derive(Debug, Parser)]
@@ -25,6 +26,8 @@ enum Command {
     Data(DataCommand),
     /// The linear chat model
     Chat(Box<ChatArgs>),
+    /// Sound models, from folders of labelled clips
+    Audio(Box<AudioArgs>),
     /// The recommender
     Recommender(RecommenderCommand),
 }
@@ -53,6 +56,16 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 serde_json::to_string(&report)?
             } else {
                 summary(&report)
+            };
+            print(&text)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Audio(args) => {
+            let report = sound::run(&args)?;
+            let text = if args.json {
+                serde_json::to_string(&report)?
+            } else {
+                report.summary()
             };
             print(&text)?;
             Ok(ExitCode::SUCCESS)

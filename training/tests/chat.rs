@@ -31,6 +31,8 @@ fn args(out: &Path, more: &[&str]) -> ChatArgs {
         "0.4",
     ]);
     line.extend(["--min-positives", "3", "--min-auc", "0.6"]);
+    // Eighty messages: every feature counts.
+    line.extend(["--min-count", "1", "--min-weight", "0"]);
     line.extend(more);
     Cli::parse_from(line).args
 }

@@ -132,6 +132,10 @@ fn args(base: &Path, out: &Path, steps: &str) -> ChatArgs {
         "0.5",
         "--hash-bits",
         "14",
+        "--min-count",
+        "1",
+        "--min-weight",
+        "0",
         "--patience",
         "100",
     ])
@@ -164,6 +168,41 @@ fn a_run_makes_a_model_that_both_halves_of_the_house_read() {
     texts.push(&[2, 4, 5, 3], &[]).expect("text");
     let logits = classifier.logits(&texts).expect("logits");
     assert_eq!(logits[0].len(), manifest.labels.len());
+}
+
+#[test]
+fn a_trained_encoder_is_joined_and_routed_anew() {
+    let dir = tempfile::tempdir().expect("dir");
+    base(dir.path());
+    let (first, again) = (dir.path().join("first"), dir.path().join("again"));
+    chat::run(&args(dir.path(), &first, "40")).expect("run");
+    let mut options = args(dir.path(), &again, "40");
+    options.encoder.base = None;
+    options.encoder.from = Some(first.clone());
+    options.model_version = "0.1.1".to_owned();
+    chat::run(&options).expect("run");
+    let read = |dir: &Path| {
+        let bytes = std::fs::read(dir.join(WEIGHTS_FILE)).expect("weights");
+        ChatEncoder::from_bytes(&bytes).expect("model")
+    };
+    let (first, second) = (read(&first), read(&again));
+    assert_eq!(first.matrices, second.matrices);
+    let heads: Vec<&str> = second
+        .description
+        .heads
+        .iter()
+        .map(|h| h.name.as_str())
+        .collect();
+    assert!(heads.contains(&"toxicity"), "{heads:?}");
+    assert_eq!(
+        second.floats["head.bias"].0,
+        [second.description.heads.len()]
+    );
+    let card = std::fs::read_to_string(again.join("MODEL_CARD.md")).expect("card");
+    assert!(
+        card.contains("--from") && card.contains("Cascade"),
+        "{card}"
+    );
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn verdict(
         review: true,
         categories,
         evidence: Vec::new(),
+        sounds: Vec::new(),
         policy: policy.label(),
         degraded: vec![degraded],
         notices: Vec::new(),

@@ -63,6 +63,7 @@ impl FakeJudge {
             review: bad,
             categories: BTreeMap::new(),
             evidence: Vec::new(),
+            sounds: Vec::new(),
             policy: policy.label(),
             degraded: Vec::new(),
             notices: Vec::new(),

@@ -30,6 +30,7 @@ const HOP: usize = 160;
 const FFT: usize = 512;
 const LOW_HZ: f64 = 125.0;
 const HIGH_HZ: f64 = 7500.0;
+/// Added to the energy before the logarithm.
 const OFFSET: f32 = 0.001;
 
 /// The published window was computed with a single-precision cosine that is one step off at these
@@ -83,11 +84,18 @@ impl LogMel {
     /// `samples`: 16 kHz mono in -1..=1, [`YAMNET_WINDOW`] of them; fewer are followed by
     /// silence, more are not read. A non-finite sample counts as silence.
     pub fn window(&self, samples: &[f32], out: &mut Vec<f32>) {
+        self.frames(samples, HOP, YAMNET_FRAMES, out);
+    }
+
+    /// Appends `frames` frames of [`YAMNET_BANDS`] values each, one every `hop` samples, each over
+    /// 400 samples. What lies behind the end of `samples` is silence; a non-finite sample counts as
+    /// silence.
+    pub fn frames(&self, samples: &[f32], hop: usize, frames: usize, out: &mut Vec<f32>) {
         let mut frame = self.fft.make_input_vec();
         let mut spectrum = self.fft.make_output_vec();
         let mut scratch = self.fft.make_scratch_vec();
-        out.reserve(YAMNET_FRAMES * YAMNET_BANDS);
-        for start in (0..YAMNET_FRAMES).map(|i| i * HOP) {
+        out.reserve(frames * YAMNET_BANDS);
+        for start in (0..frames).map(|i| i * hop) {
             let rest = samples.get(start..).unwrap_or_default();
             frame.fill(0.0);
             for ((to, sample), weight) in frame.iter_mut().zip(rest).zip(&self.hann) {

@@ -1,10 +1,14 @@
 //! Sound in, model input out: windows over 16 kHz mono samples, loudness and log-mel spectra.
 
 mod logmel;
+mod net;
+mod spans;
 
 use std::ops::Range;
 
 pub use logmel::{LogMel, YAMNET_BANDS, YAMNET_FRAMES, YAMNET_WINDOW};
+pub use net::{NET_FRAMES, NET_HOP, NET_STEP, NET_WINDOW, net_window};
+pub use spans::{SILENT_DBFS, YAMNET_HOP, loud_spans, spans};
 
 /// Sampling rate of all sound inside the pipeline, in Hz.
 pub const SAMPLE_RATE: u32 = 16_000;

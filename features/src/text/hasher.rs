@@ -24,6 +24,7 @@ const LENGTH: u64 = 8;
 const MESSAGE: u64 = 9;
 const ACROSS: u64 = 10;
 const WORD_IN_LENGTH: u64 = 11;
+const RIDDLE: u64 = 12;
 
 /// What one occurrence of each kind weighs before counts are dampened. Words would drown in their
 /// own n-grams otherwise; the values were chosen on a validation split of the training data.
@@ -33,6 +34,8 @@ const EDGE_WEIGHT: f32 = 2.0;
 const MESSAGE_WEIGHT: f32 = 3.0;
 const ACROSS_WEIGHT: f32 = 0.7;
 const WORD_IN_LENGTH_WEIGHT: f32 = 2.0;
+const RIDDLE_WORD_WEIGHT: f32 = 3.0;
+const RIDDLE_GRAM_WEIGHT: f32 = 1.5;
 
 const SHORTEST_GRAM: usize = 2;
 const LONGEST_GRAM: usize = 5;
@@ -58,8 +61,9 @@ pub const LAST_NGRAM_SET: u8 = 2;
 /// their borders), the first and the last word as such, the logarithm of the number of words, the
 /// raw spelling of every word that the normaliser changed, and what the normaliser undid. Set 2
 /// adds each word together with how long the message is (the same word weighs differently in a
-/// line of game chat and in a comment), short messages as a whole, and character 4- and 6-grams
-/// across words. Weights belong to the set that they were trained with.
+/// line of game chat and in a comment), short messages as a whole, character 4- and 6-grams across
+/// words, and words with signs inside as riddles, each run of signs one `?`: whoever writes `f∂ol`
+/// today and `f#ol` tomorrow writes `f?ol`, whatever the normaliser knows. Weights belong to the set that they were trained with.
 ///
 /// A feature's value is `weight · (1 + ln(count))`; the vector has length one.
 /// Feature hashing after Weinberger et al. (2009), without signs: collisions are rare at the
@@ -149,6 +153,7 @@ impl NgramHasher {
                 sink.push(message, MESSAGE_WEIGHT);
             }
             sink.across(&normalized.text);
+            sink.riddles(&normalized.text);
         }
         sink.signals(&normalized.signals);
         merge(out);
@@ -270,6 +275,23 @@ impl Sink<'_> {
         }
     }
 
+    /// Adds words with signs inside, each run of signs as one.
+    fn riddles(&mut self, text: &str) {
+        let mut riddle = [0_u8; MAX_RIDDLE + 2];
+        for word in text.split(' ') {
+            let Some(len) = read_riddle(word, &mut riddle) else {
+                continue;
+            };
+            let word = &riddle[..len];
+            self.push(xxh3_64_with_seed(word, RIDDLE), RIDDLE_WORD_WEIGHT);
+            for size in 3..=LONGEST_GRAM.min(len) {
+                for gram in word.windows(size).filter(|gram| gram.contains(&b'?')) {
+                    self.push(xxh3_64_with_seed(gram, RIDDLE), RIDDLE_GRAM_WEIGHT);
+                }
+            }
+        }
+    }
+
     fn signals(&mut self, signals: &Signals) {
         let shouting = signals.letters >= 8 && 10 * signals.capitals >= 7 * signals.letters;
         let present = [
@@ -288,6 +310,53 @@ impl Sink<'_> {
             self.push(xxh3_64_with_seed(&[i as u8], SIGNAL), 1.0);
         }
     }
+}
+
+/// Longest word that is read as a riddle, in letters and runs of signs.
+const MAX_RIDDLE: usize = 20;
+/// Most characters of a run of signs that stands for a letter (`|\|`).
+const MAX_SIGNS: usize = 3;
+
+/// Writes ` w?rd ` to `out` and answers its length, where a word has signs where letters could be:
+/// at least two letters, no more runs of signs than letters, none of them long. Closing and opening
+/// punctuation is none. Addresses of any kind are not read.
+fn read_riddle(word: &str, out: &mut [u8; MAX_RIDDLE + 2]) -> Option<usize> {
+    let word = word
+        .trim_end_matches(['.', ',', '!', '?', ':', ';', ')', ']', '"', '\'', '*'])
+        .trim_start_matches(['(', '[', '"', '\'', '#', '*', '@']);
+    if word.len() > 4 * MAX_RIDDLE
+        || word.bytes().all(|byte| byte.is_ascii_lowercase())
+        || word.contains("://")
+    {
+        return None;
+    }
+    out[0] = b' ';
+    let (mut len, mut letters, mut runs, mut run) = (1, 0, 0, 0);
+    let mut digits = 0;
+    for ch in word.chars() {
+        let sign = !ch.is_ascii_lowercase() && ch != '\'';
+        digits += usize::from(ch.is_ascii_digit());
+        if sign {
+            run += 1;
+            if run > 1 {
+                if run > MAX_SIGNS {
+                    return None;
+                }
+                continue;
+            }
+            runs += 1;
+        } else {
+            run = 0;
+            letters += 1;
+        }
+        if len > MAX_RIDDLE {
+            return None;
+        }
+        out[len] = if sign { b'?' } else { ch as u8 };
+        len += 1;
+    }
+    out[len] = b' ';
+    (runs > 0 && letters >= 2 && runs <= letters && digits <= letters).then_some(len + 1)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -235,6 +235,13 @@ fn the_second_set_holds_the_first_and_more() {
         assert!((length - 1.0).abs() < 1e-4, "{raw}: {length}");
     }
     assert_eq!(of(2, ""), []);
+    // Whatever stands for a letter, the riddle is the same.
+    let with = |sign: &str| of(2, &format!("you f{sign}ol"));
+    let shared_with = |a: &str, b: &str| {
+        let (a, b) = (with(a), with(b));
+        a.iter().filter(|x| b.iter().any(|y| y.0 == x.0)).count()
+    };
+    assert!(shared_with("∂", "¤") > shared_with("∂", "e") + 5);
     // A word weighs differently in a shout and in a sentence.
     let shared = |a: &str, b: &str| {
         let (a, b) = (of(2, a), of(2, b));

@@ -142,13 +142,21 @@ impl FullChat {
         // Texts of like length share a batch, so that little padding is computed.
         let length = |at: usize| tokens[at].0.len() + tokens[at].1.len();
         let mut order: Vec<usize> = (0..inputs.len()).collect();
-        order.sort_by_key(|at| (length(*at), *at));
+        order.sort_by(|a, b| {
+            let lengths = length(*a).cmp(&length(*b));
+            lengths.then_with(|| tokens[*a].cmp(&tokens[*b]))
+        });
+        // Chat repeats itself: equal texts are run once.
+        let groups: Vec<&[usize]> = order.chunk_by(|a, b| tokens[*a] == tokens[*b]).collect();
         let mut out: Vec<Scores> = vec![Vec::new(); inputs.len()];
-        for batch in order.chunks(CHUNK) {
-            let texts: Vec<&(Vec<u32>, Vec<u32>)> = batch.iter().map(|at| &tokens[*at]).collect();
+        for batch in groups.chunks(CHUNK) {
+            let texts: Vec<&(Vec<u32>, Vec<u32>)> =
+                batch.iter().map(|group| &tokens[group[0]]).collect();
             let logits = self.logits(&texts)?;
-            for (at, logits) in batch.iter().zip(logits.chunks_exact(self.outputs)) {
-                out[*at] = self.join(logits, tokens[*at].0.len(), inputs[*at].fast);
+            for (group, logits) in batch.iter().zip(logits.chunks_exact(self.outputs)) {
+                for at in *group {
+                    out[*at] = self.join(logits, tokens[*at].0.len(), inputs[*at].fast);
+                }
             }
         }
         Ok(out)

@@ -6,8 +6,9 @@ use crate::{
     category::Category,
     crowd::Signs,
     policy::Observation,
+    sound::GAP_MS,
     text::{Finding, TextScores},
-    verdict::{Degraded, Evidence, EvidenceDetail, Modality},
+    verdict::{Degraded, Evidence, EvidenceDetail, Modality, SoundEvent},
     vision::ScreenLine,
 };
 
@@ -25,6 +26,7 @@ pub(super) struct Collected {
     pub observations: Vec<Observation>,
     pub evidence: Vec<Evidence>,
     pub degraded: Vec<Degraded>,
+    pub sounds: Vec<SoundEvent>,
 }
 
 impl Collected {
@@ -37,6 +39,7 @@ impl Collected {
         self.observations.extend(other.observations);
         self.evidence.extend(other.evidence);
         self.degraded.extend(other.degraded);
+        self.sounds.extend(other.sounds);
     }
 
     pub(super) fn observe(
@@ -168,7 +171,7 @@ impl Collected {
     }
 
     /// The reasons worth keeping: those that reach `keep(category)`, equal ones of different times
-    /// joined into one span, strongest first.
+    /// joined into one span (sounds only where they are near in time), strongest first.
     pub(super) fn strongest(&mut self, keep: impl Fn(Category) -> f32) -> Vec<Evidence> {
         let mut joined: Vec<Evidence> = Vec::new();
         for evidence in self
@@ -176,7 +179,10 @@ impl Collected {
             .drain(..)
             .filter(|e| e.score >= keep(e.category))
         {
-            match joined.iter_mut().find(|known| same(known, &evidence)) {
+            match joined
+                .iter_mut()
+                .rfind(|known| same(known, &evidence) && near(known, &evidence))
+            {
                 Some(known) => {
                     known.start_ms = known.start_ms.min(evidence.start_ms);
                     known.end_ms = known.end_ms.max(evidence.end_ms);
@@ -218,12 +224,24 @@ fn same(a: &Evidence, b: &Evidence) -> bool {
             }),
         ) => list == other && label == also,
         (
+            Some(EvidenceDetail::Sound { group, .. }),
+            Some(EvidenceDetail::Sound { group: other, .. }),
+        ) => group == other,
+        (
             Some(EvidenceDetail::Label { label, .. }),
             Some(EvidenceDetail::Label { label: other, .. }),
         ) => label == other,
         (a, b) => a == b,
     };
     detail && a.category == b.category && a.modality == b.modality && a.model == b.model
+}
+
+/// Whether a sound goes on; for anything else times do not matter.
+fn near(known: &Evidence, next: &Evidence) -> bool {
+    match (known.modality, known.end_ms, next.start_ms) {
+        (Modality::Audio, Some(end), Some(start)) => start - end <= GAP_MS,
+        _ => true,
+    }
 }
 
 fn screen_evidence(
@@ -278,7 +296,8 @@ mod tests {
             end_ms: Some(at + 975),
             score,
             model: "m@1".into(),
-            detail: Some(EvidenceDetail::Label {
+            detail: Some(EvidenceDetail::Sound {
+                group: label.to_lowercase(),
                 label: label.into(),
                 score,
             }),
@@ -301,6 +320,19 @@ mod tests {
             (Some(0), Some(1455), 0.9)
         );
         assert_eq!(kept[1].score, 0.7);
+    }
+
+    #[test]
+    fn a_sound_that_comes_back_is_another_interval() {
+        let mut collected = Collected::new();
+        collected.evidence = vec![
+            label(0, 0.6, "Siren"),
+            label(480, 0.7, "Siren"),
+            label(9000, 0.9, "Siren"),
+        ];
+        let kept = collected.strongest(|_| 0.5);
+        let times: Vec<_> = kept.iter().map(|e| (e.start_ms, e.end_ms)).collect();
+        assert_eq!(times, [(Some(9000), Some(9975)), (Some(0), Some(1455))]);
     }
 
     #[test]

@@ -13,7 +13,8 @@ use novastream_models::{
     linear::{self, LinearChatModel},
     manifest::{Manifest, Task},
     onnx,
-    store::ArtifactStore,
+    sound::{CNN_FILE, SoundCnn},
+    store::{ArtifactStore, read_verified},
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +24,7 @@ use crate::{
     backend::{BackendChoice, CandleSession, OnnxRuntime, Session},
     chat::{ChatModel, FastChat, load_encoder},
     engine::{Batched, Counted, Plan, ServedModel, WHOLES},
-    sound::SoundModel,
+    sound::{Ears, Gate, SmallEars, SoundMemory, SoundModel, VadModel},
     vision::{Graph, NsfwModel, OcrEngine},
 };
 
@@ -67,7 +68,7 @@ pub(super) type Part<T> = Result<T, String>;
 /// Everything that comes out of model files.
 pub(super) struct Parts {
     pub nsfw: Part<NsfwModel>,
-    pub sound: Part<SoundModel>,
+    pub sound: Part<Ears>,
     pub ocr: Part<OcrEngine>,
     pub chat: Part<Arc<ChatModel>>,
     pub statuses: Vec<ModelStatus>,
@@ -111,9 +112,7 @@ pub(super) fn load_parts(config: &ModeratorConfig) -> Result<Parts, LoadError> {
     let nsfw = load_part("nsfw-mobilenet-v2", &mut statuses, |m| {
         load_nsfw(store, &engines, m, &mut served)
     });
-    let sound = load_part("yamnet", &mut statuses, |m| {
-        load_sound(store, &engines, m, &mut served)
-    });
+    let sound = load_ears(&config.zoo, store, &engines, &mut statuses, &mut served);
     let ocr = load_ocr(store, &engines, &mut statuses);
     for status in statuses.iter().filter(|s| s.state == ModelState::NotLoaded) {
         let reason = status.reason.as_deref().unwrap_or_default();
@@ -268,6 +267,78 @@ fn load_nsfw(
     Ok((model, backend))
 }
 
+/// YAMNet behind a gate; where it is missing the zoo's newest sound network, whose status is listed
+/// only then.
+fn load_ears(
+    zoo: &Path,
+    store: &ArtifactStore,
+    engines: &Engines,
+    statuses: &mut Vec<ModelStatus>,
+    served: &mut Vec<ServedModel>,
+) -> Part<Ears> {
+    let sound = load_part("yamnet", statuses, |m| {
+        load_sound(store, engines, m, served)
+    });
+    let vad = load_part("silero-vad", statuses, |m| load_vad(store, engines, m));
+    let missing = match sound {
+        Ok(model) => {
+            let gate = vad.map_or_else(|_| Gate::default(), Gate::new);
+            return Ok(Ears::Yamnet(Box::new(model.behind(gate))));
+        }
+        Err(missing) => missing,
+    };
+    let models = zoo_in(zoo).unwrap_or_default();
+    let newest = models.iter().rfind(|(m, _)| m.file(CNN_FILE).is_some());
+    let Some((manifest, dir)) = newest else {
+        return Err(missing);
+    };
+    let loaded = load_small(manifest, dir, engines, missing.clone());
+    let status = loaded.as_ref().map(|(_, b)| *b).map_err(Clone::clone);
+    statuses.push(status_of(manifest, status));
+    loaded
+        .map(|(ears, _)| Ears::Small(ears))
+        .map_err(|_| missing)
+}
+
+fn load_small(
+    manifest: &Manifest,
+    dir: &Path,
+    engines: &Engines,
+    missing: String,
+) -> Result<(SmallEars, &'static str), String> {
+    let bytes = read_verified(manifest, dir, CNN_FILE).map_err(|e| e.to_string())?;
+    let cnn = SoundCnn::from_bytes(&bytes).map_err(|e| e.to_string())?;
+    let session = engines.session(&cnn.to_onnx(), 1, engines.threads)?;
+    let backend = session.backend();
+    let ears = SmallEars::new(session, &cnn, manifest.id(), missing);
+    ears.hear(&tone(), 0, &mut SoundMemory::default())
+        .map_err(|e| e.to_string())?;
+    Ok((ears, backend))
+}
+
+fn load_vad(
+    store: &ArtifactStore,
+    engines: &Engines,
+    manifest: &Manifest,
+) -> Result<(VadModel, &'static str), String> {
+    if let Err(reason) = &engines.runtime {
+        return Err(format!("voice detection needs ONNX Runtime: {reason}"));
+    }
+    let session = engines.session(&read(store, manifest)?, 1, engines.threads)?;
+    let backend = session.backend();
+    let vad = VadModel::new(session);
+    vad.speech(&tone().samples).map_err(|e| e.to_string())?;
+    Ok((vad, backend))
+}
+
+/// A second of sound that is loud enough to pass every gate.
+fn tone() -> Audio {
+    Audio {
+        start_ms: 0,
+        samples: (0..16_000).map(|i| (i as f32 * 0.2).sin() * 0.2).collect(),
+    }
+}
+
 fn load_sound(
     store: &ArtifactStore,
     engines: &Engines,
@@ -283,13 +354,8 @@ fn load_sound(
     let labels = manifest.labels.clone();
     let model = SoundModel::new(session, input, output, labels, manifest.id())
         .map_err(|e| e.to_string())?;
-    // Loud enough to pass the gate.
-    let samples = (0..16_000).map(|i| (i as f32 * 0.2).sin() * 0.2).collect();
     model
-        .score(&Audio {
-            start_ms: 0,
-            samples,
-        })
+        .hear(&tone(), 0, &mut SoundMemory::default())
         .map_err(|e| e.to_string())?;
     served.push(offered);
     Ok((model, backend))

@@ -16,6 +16,7 @@ use crate::{
     category::Category,
     history::StreamHistory,
     policy::{NEUTRAL_STRICTNESS, Policy},
+    sound::SoundMemory,
     verdict::{Degraded, Evidence, EvidenceDetail, Kind, Modality, Timings, Verdict},
 };
 
@@ -139,17 +140,18 @@ impl Moderator {
         };
         let mut collected = Collected::new();
         let mut audio_ms = 0.0;
+        let (screen, memory) = (&mut history.screen, &mut history.sound);
         std::thread::scope(|scope| {
-            let sound = scope.spawn(|| {
+            let sound = scope.spawn(move || {
                 let clock = Clock::start();
                 let mut heard = Collected::new();
-                self.judge_sound(window, offset_ms, &mut heard);
+                self.judge_sound(window, offset_ms, memory, &mut heard);
                 (heard, clock.ms())
             });
             self.judge_frames(
                 &window.frames,
                 offset_ms,
-                &mut history.screen,
+                screen,
                 &mut collected,
                 &mut timings,
             );
@@ -180,45 +182,48 @@ impl Moderator {
         subject.verdict(collected, policy, strictness, Some(history), timings, clock)
     }
 
-    fn judge_sound(&self, window: &Window, offset_ms: i64, collected: &mut Collected) {
+    fn judge_sound(
+        &self,
+        window: &Window,
+        offset_ms: i64,
+        memory: &mut SoundMemory,
+        collected: &mut Collected,
+    ) {
         let Some(audio) = window.audio.as_ref().filter(|a| !a.samples.is_empty()) else {
             return;
         };
-        let model = match &self.sound {
-            Ok(model) => model,
-            Err(reason) => {
-                collected
-                    .degraded
-                    .push(Degraded::new("audio", reason.clone()));
-                return;
-            }
+        let mut missing = |reason: String| collected.degraded.push(Degraded::new("audio", reason));
+        let ears = match &self.sound {
+            Ok(ears) => ears,
+            Err(reason) => return missing(reason.clone()),
         };
-        match guarded(|| model.score(audio)) {
-            Ok(scores) => {
-                for score in scores {
-                    let (start, end) = (score.start_ms + offset_ms, score.end_ms + offset_ms);
-                    let category = Category::DangerousSound;
-                    collected.observe(category, Modality::Audio, start, score.dangerous);
-                    if let Some((label, label_score)) = score.label {
-                        collected.evidence.push(Evidence {
-                            category,
-                            modality: Modality::Audio,
-                            start_ms: Some(start),
-                            end_ms: Some(end),
-                            score: score.dangerous,
-                            model: model.id.clone(),
-                            detail: Some(EvidenceDetail::Label {
-                                label,
-                                score: label_score,
-                            }),
-                        });
-                    }
-                }
-            }
-            Err(error) => collected
-                .degraded
-                .push(Degraded::new("audio", error.to_string())),
+        if let Some(reason) = ears.unjudged() {
+            missing(reason);
         }
+        let heard = match guarded(|| ears.hear(audio, offset_ms, memory)) {
+            Ok(heard) => heard,
+            Err(error) => return missing(error.to_string()),
+        };
+        for score in heard.windows {
+            let category = Category::DangerousSound;
+            collected.observe(category, Modality::Audio, score.start_ms, score.dangerous);
+            if let Some(heard) = score.heard {
+                collected.evidence.push(Evidence {
+                    category,
+                    modality: Modality::Audio,
+                    start_ms: Some(score.start_ms),
+                    end_ms: Some(score.end_ms),
+                    score: score.dangerous,
+                    model: ears.id().to_owned(),
+                    detail: Some(EvidenceDetail::Sound {
+                        group: heard.group.to_owned(),
+                        label: heard.label,
+                        score: heard.score,
+                    }),
+                });
+            }
+        }
+        collected.sounds.extend(heard.events.finish(ears.id()));
     }
 }
 

@@ -34,7 +34,7 @@ use crate::{
     crowd::{Crowd, Signs},
     engine::{Call, ServedModel},
     policy::{NEUTRAL_STRICTNESS, Policy},
-    sound::SoundModel,
+    sound::Ears,
     text::{TermList, TextJudge, shipped_lists},
     verdict::{Degraded, Kind, Modality, Outcome, Timings, Verdict},
     vision::{Blocklist, NsfwModel, OcrEngine},
@@ -117,7 +117,7 @@ pub struct Moderator {
     policy: Arc<Policy>,
     text: TextJudge,
     nsfw: Part<NsfwModel>,
-    sound: Part<SoundModel>,
+    sound: Part<Ears>,
     ocr: Part<OcrEngine>,
     /// Why there is no chat model.
     chat_missing: Option<String>,

@@ -111,6 +111,7 @@ impl Subject {
             review: decision.review || !collected.degraded.is_empty(),
             categories: decision.categories,
             evidence,
+            sounds: collected.sounds,
             policy: policy.label(),
             degraded: collected.degraded,
             notices: self.notices,

@@ -2,7 +2,7 @@
 //! machines without ONNX Runtime.
 //!
 //! Operators: Transpose, Conv (dense with equal strides, pointwise, depthwise), Clip, Relu, Add,
-//! GlobalAveragePool, Flatten, Gemm, Softmax, Sigmoid, Unsqueeze, QuantizeLinear,
+//! GlobalAveragePool, GlobalMaxPool, MaxPool (two by two), Flatten, Gemm, Softmax, Sigmoid, Unsqueeze, QuantizeLinear,
 //! DequantizeLinear, QLinearConv. Anything else, and any attribute that we would ignore, is
 //! refused when the graph is loaded. Integer convolutions are exact: the same bytes as ONNX
 //! Runtime gives.

@@ -44,6 +44,9 @@ pub enum Op {
     Clip(Range),
     Add,
     GlobalAveragePool,
+    GlobalMaxPool,
+    /// The highest of each two by two.
+    MaxPool,
     Flatten,
     Gemm(Gemm),
     Softmax,
@@ -82,6 +85,8 @@ impl Op {
                 Ok(y)
             }
             Self::GlobalAveragePool => x.mean_keepdim((2, 3)),
+            Self::GlobalMaxPool => x.flatten_from(2)?.max_keepdim(2)?.unsqueeze(3),
+            Self::MaxPool => x.max_pool2d(2),
             Self::Flatten => x.flatten_from(1),
             Self::Gemm(gemm) => gemm.run(x),
             Self::Softmax => {

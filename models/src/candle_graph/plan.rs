@@ -133,6 +133,18 @@ fn operator(node: &Node<'_>) -> Result<(Op, usize), GraphError> {
             node.allow(&[])?;
             Op::GlobalAveragePool
         }
+        "GlobalMaxPool" => {
+            node.allow(&[])?;
+            Op::GlobalMaxPool
+        }
+        "MaxPool" => {
+            node.allow(&["kernel_shape", "strides"])?;
+            let two = Some(vec![2, 2]);
+            if node.sizes("kernel_shape")? != two || node.sizes("strides")? != two {
+                return node.fail("only two by two is supported");
+            }
+            Op::MaxPool
+        }
         "Flatten" => {
             node.allow(&["axis"])?;
             if node.int("axis", 1) != 1 {

@@ -17,7 +17,7 @@ mod pool;
 mod route;
 #[cfg(test)]
 mod tests;
-mod values;
+pub(crate) mod values;
 mod weights;
 
 use std::{collections::HashMap, sync::Arc};

@@ -307,7 +307,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 
 /// Symmetric, one scale a column (or a row), the scale that leaves the smallest squared error
 /// among some below the largest value.
-fn quantize(shape: [usize; 2], values: &[f32], by_row: bool) -> Quantized {
+pub(crate) fn quantize(shape: [usize; 2], values: &[f32], by_row: bool) -> Quantized {
     let [rows, columns] = shape;
     let groups = if by_row { rows } else { columns };
     let scales: Vec<f32> = (0..groups)

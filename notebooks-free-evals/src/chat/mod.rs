@@ -1,20 +1,31 @@
 //! `novastream-eval chat`: a chat model on labelled messages.
 
+mod functional;
+mod html;
+mod identity;
+mod lines;
 mod model;
+mod reliability;
+mod text;
+mod three_class;
 
-use std::fmt::Write as _;
-use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use novastream_datasets::chat::{ChatRow, load_chat};
 use novastream_inference::{ChatScorer, ChatTier};
-use novastream_training::chat::evaluate::{FileFigures, cpu_time, figures};
+use novastream_training::chat::evaluate::{FileFigures, THRESHOLD, cpu_time, figures};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::error::EvalError;
-use crate::report::{Head, Report, Table, cell};
+use crate::evasion::{self, Seen};
+use crate::report::Head;
+
+pub use functional::{FunctionalFigures, KindFigures};
+pub use identity::{IdentityFigures, TermFigures};
+pub use reliability::{Bin, Reliability};
+pub use three_class::ThreeClass;
 
 /// Which part of the chat pipeline is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -45,6 +56,19 @@ pub struct ChatOptions {
     /// Which part of the pipeline to judge
     #[arg(long, value_enum, default_value_t = Tier::Fast)]
     pub tier: Tier,
+    /// Judge every tier on the same files in the same run, for their quality and speed beside each
+    /// other; needs the encoder
+    #[arg(long)]
+    pub all_tiers: bool,
+    /// Also measure disguised words: recall at 5 % false positives for each kind of disguise
+    #[arg(long)]
+    pub evasion: bool,
+    /// Which words are disguised, and how
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+    /// Write the report as a page with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Write one line per row, in order: {"scores": {…}}
     #[arg(long, value_name = "FILE")]
     pub scores: Option<PathBuf>,
@@ -67,6 +91,12 @@ pub struct ChatReport {
     pub threshold: f32,
     /// Figures per file, in the order given.
     pub files: Vec<TierFigures>,
+    /// False positives by identity term, over all files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityFigures>,
+    /// Functional tests of hate detection on the shipped cases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub functional: Option<FunctionalFigures>,
 }
 
 /// One file's figures.
@@ -77,45 +107,82 @@ pub struct TierFigures {
     pub figures: FileFigures,
     /// Share of the messages that the encoder scored.
     pub encoder_share: Option<f64>,
+    /// By head: whether scores are shares of positives.
+    pub calibration: BTreeMap<String, Reliability>,
+    /// Hateful, offensive or neither, where the file labels both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub three_class: Option<ThreeClass>,
+    /// Disguised words, with `--evasion`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evasion: Option<Seen>,
+    /// Every tier, with `--all-tiers`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tiers: BTreeMap<&'static str, TierLine>,
+}
+
+/// One tier on one file.
+#[derive(Debug, Serialize)]
+pub struct TierLine {
+    /// AUC of the overall score, where the file labels it.
+    pub toxicity_auc: Option<f64>,
+    /// Messages per second of this process's CPU time.
+    pub texts_per_cpu_second: Option<f64>,
+    /// Share of the messages that the encoder scored.
+    pub encoder_share: Option<f64>,
 }
 
 /// Messages scored before the clock starts.
 const WARM_UP_ROWS: usize = 200;
 
 /// Scores every row of every file and compares with the labels, where there are any.
+///
+/// # Errors
+/// A file or a model can't be read, or the model fails.
 pub fn run(options: &ChatOptions) -> Result<ChatReport, EvalError> {
     let chosen = model::find(options)?;
-    let mut lines = ScoreLines::create(options.scores.as_deref())?;
+    let mut lines = lines::ScoreLines::create(options.scores.as_deref())?;
     let names: Vec<String> = chosen
         .scorer
         .categories()
         .iter()
         .map(ToString::to_string)
         .collect();
+    let judge = Judge {
+        scorer: &chosen.scorer,
+        names: &names,
+        options,
+    };
     let mut files = Vec::new();
+    let mut identity = identity::IdentityCounts::default();
     for path in &options.data {
         let rows = load_chat(path)?;
-        let scored = score(&chosen.scorer, options.tier, &rows)?;
+        let scored = judge.score_rows(options.tier, &rows)?;
         if let Some(lines) = &mut lines {
             lines.add(&names, &scored.scores)?;
         }
-        let name = path.display().to_string();
-        let figures = figures(&names, &name, &rows, &scored.scores, scored.rate);
-        files.push(TierFigures {
-            figures,
-            encoder_share: scored.encoder_share,
-        });
+        if let Some(overall) = judge.place("toxicity") {
+            for (row, scores) in rows.iter().zip(&scored.scores) {
+                identity.add(row, scores[overall], THRESHOLD);
+            }
+        }
+        files.push(judge.file(&path.display().to_string(), &rows, scored)?);
     }
     if let Some(lines) = lines {
         lines.finish()?;
     }
-    Ok(ChatReport {
+    let report = ChatReport {
+        identity: identity.figures(),
+        functional: judge.functional()?,
         head: Head::new("chat", chosen.ids),
         tier: options.tier,
         backend: chosen.scorer.backend(),
-        threshold: novastream_training::chat::evaluate::THRESHOLD,
+        threshold: THRESHOLD,
         files,
-    })
+    };
+    if let Some(path) = &options.html {
+        html::write(path, &report)?;
+    }
+    Ok(report)
 }
 
 /// A file's scores.
@@ -125,111 +192,129 @@ struct Scored {
     encoder_share: Option<f64>,
 }
 
-fn score(scorer: &ChatScorer, tier: Tier, rows: &[ChatRow]) -> Result<Scored, EvalError> {
-    let tier = match tier {
-        Tier::Fast => ChatTier::Fast,
-        Tier::Full => ChatTier::Full,
-        Tier::Cascade => ChatTier::Cascade,
-    };
-    let run = |texts: &[&str]| {
-        scorer
-            .score(texts, tier)
-            .map_err(|error| EvalError::NotEvaluated {
-                reason: error.to_string(),
-            })
-    };
-    let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
-    // So that the clock does not measure cold caches.
-    run(&texts[..texts.len().min(WARM_UP_ROWS)])?;
-    let start = cpu_time();
-    let scored = run(&texts)?;
-    let used = cpu_time().saturating_sub(start).as_secs_f64();
-    let rate = (!rows.is_empty() && used > 0.0).then(|| rows.len() as f64 / used);
-    let full = scored.iter().filter(|(_, full)| *full).count();
-    Ok(Scored {
-        rate,
-        encoder_share: (!rows.is_empty()).then(|| full as f64 / rows.len() as f64),
-        scores: scored.into_iter().map(|(scores, _)| scores).collect(),
-    })
+/// What files are judged with.
+struct Judge<'a> {
+    scorer: &'a ChatScorer,
+    names: &'a [String],
+    options: &'a ChatOptions,
 }
 
-impl Report for ChatReport {
-    fn write_text(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "{}", self.head.line())?;
-        for TierFigures {
-            figures: file,
-            encoder_share,
-        } in &self.files
-        {
-            let rate = cell(file.texts_per_cpu_second, 0);
-            let share = encoder_share.map_or(0.0, |share| 100.0 * share);
-            writeln!(
-                out,
-                "\n{}: {} rows, {rate} texts per CPU second, {share:.1} % by the encoder",
-                file.file, file.rows
-            )?;
-            let mut table = Table::new([
-                "head", "n", "pos", "auc", "ap", "f1", "accuracy", "balanced",
-            ]);
-            for (head, figures) in &file.heads {
-                table.row([
-                    head.clone(),
-                    figures.n.to_string(),
-                    figures.pos.to_string(),
-                    cell(figures.auc, 4),
-                    cell(figures.average_precision, 4),
-                    cell(Some(figures.f1), 4),
-                    cell(Some(figures.accuracy), 4),
-                    cell(figures.balanced_accuracy, 4),
-                ]);
-            }
-            if file.heads.is_empty() {
-                writeln!(out, "  no labels for the model's heads")?;
-            } else {
-                out.push_str(&table.render());
-            }
-            if !file.not_evaluated.is_empty() {
-                writeln!(out, "  not evaluated: {}", file.not_evaluated.join(", "))?;
-            }
-        }
-        Ok(())
+impl Judge<'_> {
+    /// A head's place among the scores.
+    fn place(&self, head: &str) -> Option<usize> {
+        self.names.iter().position(|name| name == head)
     }
-}
 
-/// The file of `--scores`.
-struct ScoreLines {
-    path: PathBuf,
-    out: BufWriter<std::fs::File>,
-}
-
-impl ScoreLines {
-    /// Creates the file, if one is wanted; before the work, so that a wrong path costs none.
-    fn create(path: Option<&Path>) -> Result<Option<Self>, EvalError> {
-        let create = |path: &Path| {
-            let file = std::fs::File::create(path).map_err(EvalError::io("write", path))?;
-            Ok(Self {
-                path: path.to_owned(),
-                out: BufWriter::new(file),
-            })
+    fn scores(&self, tier: Tier, texts: &[&str]) -> Result<Vec<(Vec<f32>, bool)>, EvalError> {
+        let tier = match tier {
+            Tier::Fast => ChatTier::Fast,
+            Tier::Full => ChatTier::Full,
+            Tier::Cascade => ChatTier::Cascade,
         };
-        path.map(create).transpose()
+        let scored = self.scorer.score(texts, tier);
+        scored.map_err(|error| EvalError::NotEvaluated {
+            reason: error.to_string(),
+        })
     }
 
-    fn add(&mut self, names: &[String], scores: &[Vec<f32>]) -> Result<(), EvalError> {
-        for row in scores {
-            let scores: Map<String, Value> = names
+    fn score_rows(&self, tier: Tier, rows: &[ChatRow]) -> Result<Scored, EvalError> {
+        let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
+        // So that the clock does not measure cold caches.
+        self.scores(tier, &texts[..texts.len().min(WARM_UP_ROWS)])?;
+        let start = cpu_time();
+        let scored = self.scores(tier, &texts)?;
+        let used = cpu_time().saturating_sub(start).as_secs_f64();
+        let rate = (!rows.is_empty() && used > 0.0).then(|| rows.len() as f64 / used);
+        let full = scored.iter().filter(|(_, full)| *full).count();
+        Ok(Scored {
+            rate,
+            encoder_share: (!rows.is_empty()).then(|| full as f64 / rows.len() as f64),
+            scores: scored.into_iter().map(|(scores, _)| scores).collect(),
+        })
+    }
+
+    fn file(&self, name: &str, rows: &[ChatRow], scored: Scored) -> Result<TierFigures, EvalError> {
+        let figures = figures(self.names, name, rows, &scored.scores, scored.rate);
+        let mut calibration = BTreeMap::new();
+        for (at, head) in self.names.iter().enumerate() {
+            let labelled: Vec<(f32, bool)> = rows
                 .iter()
-                .zip(row)
-                .map(|(name, score)| (name.clone(), Value::from(*score)))
+                .zip(&scored.scores)
+                .filter_map(|(row, scores)| Some((scores[at], row.label(head)?)))
                 .collect();
-            let line = serde_json::json!({ "scores": scores });
-            writeln!(self.out, "{line}").map_err(EvalError::io("write", &self.path))?;
+            if let Some(own) = reliability::reliability(&labelled) {
+                calibration.insert(head.clone(), own);
+            }
         }
-        Ok(())
+        let three_class = self.place("toxicity").zip(self.place("hate"));
+        let three_class = three_class.and_then(|(toxicity, hate)| {
+            let both: Vec<(f32, f32)> = scored
+                .scores
+                .iter()
+                .map(|s| (s[toxicity], s[hate]))
+                .collect();
+            three_class::three_class(rows, &both, THRESHOLD)
+        });
+        Ok(TierFigures {
+            figures,
+            encoder_share: scored.encoder_share,
+            calibration,
+            three_class,
+            evasion: self.evasion(rows)?,
+            tiers: self.tiers(rows)?,
+        })
     }
 
-    fn finish(mut self) -> Result<(), EvalError> {
-        self.out.flush().map_err(EvalError::io("write", &self.path))
+    fn evasion(&self, rows: &[ChatRow]) -> Result<Option<Seen>, EvalError> {
+        let labelled = rows.iter().any(|row| row.label("toxicity").is_some());
+        let Some(overall) = self
+            .place("toxicity")
+            .filter(|_| labelled && self.options.evasion)
+        else {
+            return Ok(None);
+        };
+        let seen = evasion::measure(rows, self.options.seed, |texts| {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let scored = self.scores(self.options.tier, &texts)?;
+            Ok(scored
+                .into_iter()
+                .map(|(scores, _)| scores[overall])
+                .collect())
+        })?;
+        Ok(Some(seen))
+    }
+
+    fn tiers(&self, rows: &[ChatRow]) -> Result<BTreeMap<&'static str, TierLine>, EvalError> {
+        let mut out = BTreeMap::new();
+        if !self.options.all_tiers {
+            return Ok(out);
+        }
+        for (name, tier) in [
+            ("fast", Tier::Fast),
+            ("full", Tier::Full),
+            ("cascade", Tier::Cascade),
+        ] {
+            let scored = self.score_rows(tier, rows)?;
+            let own = figures(self.names, name, rows, &scored.scores, scored.rate);
+            let line = TierLine {
+                toxicity_auc: own.heads.get("toxicity").and_then(|head| head.auc),
+                texts_per_cpu_second: scored.rate,
+                encoder_share: scored.encoder_share,
+            };
+            out.insert(name, line);
+        }
+        Ok(out)
+    }
+
+    fn functional(&self) -> Result<Option<FunctionalFigures>, EvalError> {
+        let Some(hate) = self.place("hate") else {
+            return Ok(None);
+        };
+        let cases = functional::cases();
+        let texts: Vec<&str> = cases.iter().map(|case| case.text.as_str()).collect();
+        let scored = self.scores(self.options.tier, &texts)?;
+        let scores: Vec<f32> = scored.iter().map(|(scores, _)| scores[hate]).collect();
+        Ok(functional::figures(&cases, &scores, THRESHOLD))
     }
 }
 

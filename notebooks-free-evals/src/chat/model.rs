@@ -38,7 +38,7 @@ pub fn find(options: &ChatOptions) -> Result<Chosen, EvalError> {
     };
     let mut ids = vec![id];
     let full = match (options.tier, encoder_named) {
-        (Tier::Fast, _) => None,
+        (Tier::Fast, _) if !options.all_tiers => None,
         (_, Some(found)) => Some(found),
         (_, None) => Some(newest(pack::WEIGHTS_FILE)?),
     };

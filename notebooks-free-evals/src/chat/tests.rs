@@ -1,6 +1,9 @@
 use novastream_datasets::sample::chat_sample_path;
 
+use serde_json::Value;
+
 use super::*;
+use crate::report::Report;
 
 fn options(model: &str, data: Vec<PathBuf>) -> ChatOptions {
     ChatOptions {
@@ -8,6 +11,10 @@ fn options(model: &str, data: Vec<PathBuf>) -> ChatOptions {
         model: Some(model.to_owned()),
         fast_model: None,
         tier: Tier::Fast,
+        all_tiers: false,
+        evasion: false,
+        seed: 7,
+        html: None,
         scores: None,
         json: true,
     }
@@ -85,4 +92,34 @@ fn the_text_report_names_every_head() {
     for head in ["toxicity", "spam", "scam", "harassment"] {
         assert!(text.contains(head), "{text}");
     }
+}
+
+#[test]
+fn calibration_evasion_and_functional_tests_are_in_the_report_and_on_the_page() {
+    let dir = tempfile::tempdir().expect("dir");
+    let page = dir.path().join("chat.html");
+    let mut options = options("chat-linear", vec![chat_sample_path()]);
+    options.evasion = true;
+    options.html = Some(page.clone());
+    let report = run(&options).expect("report");
+    let file = &report.files[0];
+    let own = &file.calibration["toxicity"];
+    assert!(
+        (0.0..0.5).contains(&own.ece) && !own.bins.is_empty(),
+        "{own:?}"
+    );
+    let seen = file.evasion.as_ref().expect("evasion");
+    assert_eq!(seen.disguises.len(), 6);
+    let functional = report.functional.as_ref().expect("functional tests");
+    assert!(functional.kinds.len() >= 28);
+    // A model of words is better than chance, and no better than that by much.
+    assert!(
+        (0.45..0.95).contains(&functional.balanced_accuracy),
+        "{functional:?}"
+    );
+    let page = std::fs::read_to_string(page).expect("page");
+    assert!(page.contains("<svg") && page.contains("counter-quote") && page.contains("zero-width"));
+    assert!(!page.contains("<script"));
+    let text = report.text();
+    assert!(text.contains("functional tests") && text.contains("recall at 5 %"));
 }

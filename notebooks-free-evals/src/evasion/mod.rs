@@ -56,6 +56,14 @@ pub struct EvasionReport {
 pub struct FileReport {
     /// The file as it was named.
     pub file: String,
+    /// What was seen of its messages.
+    #[serde(flatten)]
+    pub seen: Seen,
+}
+
+/// What a scorer sees of messages with an overall label.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Seen {
     /// Toxic messages.
     pub toxic: usize,
     /// Innocent messages.
@@ -67,7 +75,7 @@ pub struct FileReport {
 }
 
 /// One disguise.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figures {
     /// Share of disguised toxic messages over the threshold.
     pub recall: Option<f64>,
@@ -93,7 +101,11 @@ pub fn run(options: &EvasionOptions) -> Result<EvasionReport, EvalError> {
     let mut files = Vec::new();
     for path in &options.data {
         let rows = load_chat(path)?;
-        files.push(scorer.file(path.display().to_string(), &rows, options.seed));
+        let seen = measure(&rows, options.seed, |texts| Ok(scorer.scores(texts)))?;
+        files.push(FileReport {
+            file: path.display().to_string(),
+            seen,
+        });
     }
     Ok(EvasionReport {
         head: Head::new("evasion", vec![id]),
@@ -108,53 +120,64 @@ struct Scorer<'a> {
 }
 
 impl Scorer<'_> {
-    fn file(&self, file: String, rows: &[ChatRow], seed: u64) -> FileReport {
-        let of = |toxic: bool| -> Vec<&str> {
-            rows.iter()
-                .filter(|r| r.label("toxicity") == Some(toxic))
-                .map(|r| r.text.as_str())
-                .collect()
-        };
-        let (toxic, innocent) = (of(true), of(false));
-        let plain = |texts: &[&str]| self.scores(texts.iter().map(|t| (*t).to_owned()));
-        let mut untouched = plain(&innocent);
-        untouched.sort_by(|a, b| b.total_cmp(a));
-        let place = (untouched.len() as f64 * FALSE_POSITIVES) as usize;
-        let threshold = untouched.get(place).copied().unwrap_or(1.0);
-        let over = |scores: &[f32]| {
-            let count = scores.iter().filter(|s| **s > threshold).count();
-            (!scores.is_empty()).then(|| count as f64 / scores.len() as f64)
-        };
-        let disguises = Disguise::ALL.into_iter().map(|disguise| {
-            let written =
-                |texts: &[&str]| over(&self.scores(texts.iter().map(|t| disguise.apply(t, seed))));
-            let figures = Figures {
-                recall: written(&toxic),
-                innocent_flagged: written(&innocent),
-            };
-            (disguise.name().to_owned(), figures)
-        });
-        FileReport {
-            file,
-            toxic: toxic.len(),
-            innocent: innocent.len(),
-            recall_plain: over(&plain(&toxic)),
-            disguises: disguises.collect(),
-        }
-    }
-
-    fn scores(&self, texts: impl Iterator<Item = String>) -> Vec<f32> {
+    fn scores(&self, texts: &[String]) -> Vec<f32> {
         let normalizer = Normalizer::new();
-        let hasher = NgramHasher::new(self.model.hash_bits());
+        let hasher = NgramHasher::with_set(self.model.hash_bits(), self.model.ngram_set());
         let (mut features, mut scores) = (Vec::new(), Vec::new());
         texts
+            .iter()
             .map(|text| {
-                hasher.features(&text, &normalizer.normalize(&text), &mut features);
+                hasher.features(text, &normalizer.normalize(text), &mut features);
                 self.model.score(&features, &mut scores);
                 scores.get(self.head).copied().unwrap_or(0.0)
             })
             .collect()
     }
+}
+
+/// What a scorer of overall scores sees of a file's messages, plain and in every disguise.
+///
+/// # Errors
+/// The scorer's.
+pub fn measure(
+    rows: &[ChatRow],
+    seed: u64,
+    mut score: impl FnMut(&[String]) -> Result<Vec<f32>, EvalError>,
+) -> Result<Seen, EvalError> {
+    let of = |toxic: bool| -> Vec<String> {
+        rows.iter()
+            .filter(|r| r.label("toxicity") == Some(toxic))
+            .map(|r| r.text.clone())
+            .collect()
+    };
+    let (toxic, innocent) = (of(true), of(false));
+    let mut untouched = score(&innocent)?;
+    untouched.sort_by(|a, b| b.total_cmp(a));
+    let place = (untouched.len() as f64 * FALSE_POSITIVES) as usize;
+    let threshold = untouched.get(place).copied().unwrap_or(1.0);
+    let over = |scores: &[f32]| {
+        let count = scores.iter().filter(|s| **s > threshold).count();
+        (!scores.is_empty()).then(|| count as f64 / scores.len() as f64)
+    };
+    let recall_plain = over(&score(&toxic)?);
+    let mut disguises = BTreeMap::new();
+    for disguise in Disguise::ALL {
+        let mut written = |texts: &[String]| {
+            let texts: Vec<String> = texts.iter().map(|t| disguise.apply(t, seed)).collect();
+            score(&texts).map(|scores| over(&scores))
+        };
+        let figures = Figures {
+            recall: written(&toxic)?,
+            innocent_flagged: written(&innocent)?,
+        };
+        disguises.insert(disguise.name().to_owned(), figures);
+    }
+    Ok(Seen {
+        toxic: toxic.len(),
+        innocent: innocent.len(),
+        recall_plain,
+        disguises,
+    })
 }
 
 impl Report for EvasionReport {
@@ -164,11 +187,11 @@ impl Report for EvasionReport {
             writeln!(
                 out,
                 "\n{}: {} toxic, {} innocent",
-                file.file, file.toxic, file.innocent
+                file.file, file.seen.toxic, file.seen.innocent
             )?;
             let mut table = Table::new(["", "recall", "innocent flagged"]);
-            table.row(["plain".to_owned(), cell(file.recall_plain, 3)]);
-            for (name, f) in &file.disguises {
+            table.row(["plain".to_owned(), cell(file.seen.recall_plain, 3)]);
+            for (name, f) in &file.seen.disguises {
                 table.row([name.clone(), cell(f.recall, 3), cell(f.innocent_flagged, 3)]);
             }
             out.push_str(&table.render());
@@ -191,7 +214,7 @@ mod tests {
             json: true,
         };
         let report = run(&options).expect("report");
-        let file = &report.files[0];
+        let file = &report.files[0].seen;
         assert!(file.toxic > 5 && file.innocent > 5);
         assert!(file.recall_plain.expect("toxic rows") > 0.5, "{file:?}");
         assert_eq!(file.disguises.len(), Disguise::ALL.len());

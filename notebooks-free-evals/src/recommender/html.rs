@@ -7,10 +7,7 @@ use plotters::prelude::*;
 
 use super::report::{Outcome, RecommenderReport};
 use crate::error::EvalError;
-
-const SIZE: (u32, u32) = (560, 340);
-const INK: RGBColor = RGBColor(31, 78, 121);
-const PALE: RGBColor = RGBColor(190, 190, 190);
+use crate::page::{self, Area, Drawn, INK, PALE, escape, plot, table};
 
 /// Writes the page.
 pub(super) fn write(path: &Path, report: &RecommenderReport) -> Result<(), EvalError> {
@@ -20,22 +17,16 @@ pub(super) fn write(path: &Path, report: &RecommenderReport) -> Result<(), EvalE
 
 fn page(report: &RecommenderReport) -> Result<String, EvalError> {
     let outcome = &report.outcome;
-    let mut out = String::from(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Recommender</title>\
-         <style>body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
-         table{border-collapse:collapse;margin:1rem 0}th,td{padding:.2rem .8rem;text-align:right;\
-         border-bottom:1px solid #ddd}th:first-child,td:first-child{text-align:left}\
-         svg{max-width:100%;height:auto}</style><h1>Recommender</h1>",
-    );
+    let mut out = page::head("Recommender");
     let rate = crate::report::cell(outcome.events_per_cpu_second, 0);
     let text = format!(
         "{} · {} skipped · {rate} per CPU second",
         report.head.line(),
         outcome.skipped
     );
-    // Writing to a String can't fail.
-    let _ = write!(out, "<p>{}</p>", escape(&text));
+    page::paragraph(&mut out, &text);
     if let Some(comparison) = &report.comparison {
+        // Writing to a String can't fail.
         let _ = write!(out, "<p><b>{}</b></p>", escape(&comparison.line()));
     }
     table(&mut out, &report.main_table());
@@ -100,39 +91,6 @@ fn page(report: &RecommenderReport) -> Result<String, EvalError> {
     Ok(out)
 }
 
-fn table(out: &mut String, rows: &[Vec<String>]) {
-    out.push_str("<table>");
-    for (number, row) in rows.iter().enumerate() {
-        let tag = if number == 0 { "th" } else { "td" };
-        out.push_str("<tr>");
-        for cell in row {
-            let _ = write!(out, "<{tag}>{}</{tag}>", escape(cell));
-        }
-        out.push_str("</tr>");
-    }
-    out.push_str("</table>");
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-}
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
-
-fn plot(draw: impl Fn(&Area<'_>) -> Drawn) -> Result<String, EvalError> {
-    let mut svg = String::new();
-    let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-    draw(&area)
-        .and_then(|()| area.present().map_err(Into::into))
-        .map_err(|error| EvalError::internal(format!("can't draw a plot: {error}")))?;
-    drop(area);
-    Ok(svg)
-}
-
 /// Share of targets within the first n, for n to 30: all, repeat and new.
 fn depth(area: &Area<'_>, outcome: &Outcome) -> Drawn {
     let mut chart = ChartBuilder::on(area)
@@ -179,30 +137,10 @@ fn depth(area: &Area<'_>, outcome: &Outcome) -> Drawn {
 }
 
 fn calibration(area: &Area<'_>, outcome: &Outcome) -> Drawn {
-    let mut chart = ChartBuilder::on(area)
-        .margin(8)
-        .x_label_area_size(32)
-        .y_label_area_size(44)
-        .build_cartesian_2d(0.0..1.0_f64, 0.0..1.0_f64)?;
-    chart
-        .configure_mesh()
-        .x_desc("chance given")
-        .y_desc("share right")
-        .draw()?;
-    chart.draw_series(LineSeries::new(
-        [(0.0, 0.0), (1.0, 1.0)],
-        PALE.stroke_width(1),
-    ))?;
     let points: Vec<(f64, f64)> = outcome
         .calibration
         .iter()
         .map(|bin| (bin.chance, bin.right))
         .collect();
-    chart.draw_series(LineSeries::new(points.iter().copied(), INK.stroke_width(2)))?;
-    chart.draw_series(
-        points
-            .into_iter()
-            .map(|point| Circle::new(point, 3, INK.filled())),
-    )?;
-    Ok(())
+    page::reliability(area, &points, "chance given", "share right")
 }

@@ -46,13 +46,20 @@ pub struct ChatArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
     pub ngram_set: u8,
     /// Fewest training messages that a feature is in; rarer ones get no weight
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub min_count: u32,
+    /// Weights of the fast tier closer to zero than this are dropped; held-out messages are ordered
+    /// as well without them, and the file is smaller
+    #[arg(long, default_value_t = 0.25)]
+    pub min_weight: f32,
+    /// Share of training messages that the fast tier also learns in disguise
+    #[arg(long, default_value_t = 0.3, value_name = "X")]
+    pub disguised: f64,
     /// Passes over the data
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub epochs: u32,
     /// Step of AdaGrad
-    #[arg(long, default_value_t = 0.15)]
+    #[arg(long, default_value_t = 0.2)]
     pub learning_rate: f32,
     /// Pull of weights towards zero
     #[arg(long, default_value_t = 1e-6)]
@@ -105,6 +112,12 @@ impl ChatArgs {
         }
         if !(0.0..1.0).contains(&self.l2) {
             return Err("--l2 must be within 0..1".to_owned());
+        }
+        if !(0.0..=10.0).contains(&self.min_weight) {
+            return Err("--min-weight must be within 0..=10".to_owned());
+        }
+        if !(0.0..=1.0).contains(&self.disguised) {
+            return Err("--disguised must be within 0..=1".to_owned());
         }
         if !(0.0..=1.0).contains(&self.source_balance) {
             return Err("--source-balance must be within 0..=1".to_owned());

@@ -2,8 +2,14 @@
 
 use novastream_datasets::chat::{CHAT_HEADS, ChatRow};
 use novastream_features::text::{NgramHasher, Normalizer};
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
+
+use crate::disguise::disguise;
+
+/// Part of a disguised copy beside the message as it was written.
+const DISGUISED_FACTOR: f32 = 0.5;
 
 /// Buckets of the split hash: fractions are multiples of 1/10,000.
 const SPLIT_BUCKETS: u64 = 10_000;
@@ -19,17 +25,21 @@ pub struct Sample {
     pub weak: bool,
     /// Held out of training.
     pub validation: bool,
+    /// Its part beside other messages of its source: 1, or less for a disguised copy.
+    pub factor: f32,
     /// Label per head of [`CHAT_HEADS`].
     pub labels: [Option<bool>; CHAT_HEADS.len()],
 }
 
 /// Everything a training run learns from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Corpus {
     /// Messages in the order of the files.
     pub samples: Vec<Sample>,
     /// Source names in order of first appearance.
     pub sources: Vec<String>,
+    /// What made the features.
+    pub hasher: NgramHasher,
 }
 
 impl Corpus {
@@ -61,11 +71,48 @@ impl Corpus {
                     source,
                     weak: row.weak,
                     validation: held_out(&normalized.text, validation_fraction),
+                    factor: 1.0,
                     labels: row.labels,
                 }
             })
             .collect();
-        Self { samples, sources }
+        Self {
+            samples,
+            sources,
+            hasher,
+        }
+    }
+
+    /// Adds disguised copies of a share of the training messages, behind all others: they teach
+    /// what words look like where the normaliser can't undo a disguise. `rows` are those that the
+    /// corpus was built from.
+    pub fn add_disguised(&mut self, rows: &[ChatRow], share: f64, seed: u64) {
+        if share <= 0.0 {
+            return;
+        }
+        let normalizer = Normalizer::new();
+        let hasher = self.hasher;
+        let copies: Vec<Sample> = rows
+            .par_iter()
+            .zip(&self.samples)
+            .enumerate()
+            .filter(|(_, (_, sample))| !sample.validation)
+            .filter_map(|(at, (row, sample))| {
+                let mut rng = StdRng::seed_from_u64(seed ^ (at as u64) << 8);
+                let hidden = rng
+                    .random_bool(share.min(1.0))
+                    .then(|| disguise(&row.text, &mut rng))
+                    .filter(|hidden| *hidden != row.text)?;
+                let mut features = Vec::new();
+                hasher.features(&hidden, &normalizer.normalize(&hidden), &mut features);
+                Some(Sample {
+                    features: features.into(),
+                    factor: DISGUISED_FACTOR,
+                    ..sample.clone()
+                })
+            })
+            .collect();
+        self.samples.extend(copies);
     }
 
     /// Drops features that fewer than `min_count` training messages have: their weights would be
@@ -111,8 +158,35 @@ mod tests {
             source: 0,
             weak: false,
             validation,
+            factor: 1.0,
             labels: [None; CHAT_HEADS.len()],
         }
+    }
+
+    #[test]
+    fn disguised_copies_stand_behind_all_others_and_are_never_held_out() {
+        let rows: Vec<ChatRow> = (0..40)
+            .map(|i| ChatRow {
+                text: format!("message number {i} about something entirely harmless"),
+                source: "a".to_owned(),
+                weak: false,
+                labels: [Some(i % 2 == 0); CHAT_HEADS.len()],
+            })
+            .collect();
+        let mut corpus = Corpus::build(&rows, NgramHasher::with_set(12, 2), 0.3);
+        let held_out = corpus.samples.iter().filter(|s| s.validation).count();
+        corpus.add_disguised(&rows, 1.0, 7);
+        let copies = &corpus.samples[rows.len()..];
+        assert!(
+            copies.len() > (rows.len() - held_out) / 2,
+            "{}",
+            copies.len()
+        );
+        assert!(copies.len() <= rows.len() - held_out);
+        assert!(copies.iter().all(|s| !s.validation && s.factor < 1.0));
+        let mut again = Corpus::build(&rows, NgramHasher::with_set(12, 2), 0.3);
+        again.add_disguised(&rows, 1.0, 7);
+        assert_eq!(again.samples[rows.len()].features, copies[0].features);
     }
 
     #[test]
@@ -124,6 +198,7 @@ mod tests {
                 sample(&[2, 3], true),
             ],
             sources: vec!["a".to_owned()],
+            hasher: NgramHasher::new(8),
         };
         corpus.prune(4, 2);
         let left: Vec<usize> = corpus.samples.iter().map(|s| s.features.len()).collect();

@@ -123,7 +123,8 @@ fn train_head(
         ..params.fit
     };
     let training = Problem::gather(corpus, head, &params.balance, |sample| !sample.validation);
-    let held_out = Problem::gather(corpus, head, &params.balance, |sample| sample.validation);
+    let held_out =
+        Problem::gather(corpus, head, &params.balance, |sample| sample.validation).judged();
     let mut report = HeadReport {
         head: CHAT_HEADS[head].to_owned(),
         kept: false,

@@ -29,6 +29,8 @@ pub struct FitParams {
     pub learning_rate: f32,
     /// Pull of each touched weight towards zero.
     pub l2: f32,
+    /// Weights closer to zero are dropped in the end.
+    pub min_weight: f32,
     /// Order of the rows.
     pub seed: u64,
 }
@@ -92,6 +94,11 @@ pub fn fit(corpus: &Corpus, examples: &[Example], params: &FitParams, tick: impl
         }
         tick();
     }
+    for weight in &mut weights {
+        if weight.abs() < params.min_weight {
+            *weight = 0.0;
+        }
+    }
     Fitted { weights, bias }
 }
 
@@ -108,6 +115,7 @@ mod tests {
         epochs: 40,
         learning_rate: 0.3,
         l2: 1e-6,
+        min_weight: 0.0,
         seed: 1,
     };
 
@@ -117,12 +125,14 @@ mod tests {
             source,
             weak: false,
             validation: false,
+            factor: 1.0,
             labels: [None; CHAT_HEADS.len()],
         };
         let sources = vec!["a".to_owned(), "b".to_owned()];
         Corpus {
             samples: rows.iter().map(sample).collect(),
             sources,
+            hasher: novastream_features::text::NgramHasher::new(10),
         }
     }
 

@@ -155,8 +155,6 @@ fn run_fast(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         NgramHasher::with_set(args.hash_bits, args.ngram_set),
         args.validation_fraction,
     );
-    drop(rows);
-    corpus.prune(args.hash_bits, args.min_count);
     let sources = count_sources(&corpus);
     log.line(&format!(
         "{} messages from {} sources, {} held out, {:.1} s",
@@ -169,6 +167,10 @@ fn run_fast(args: &ChatArgs) -> Result<ChatReport, TrainError> {
             .count(),
         started.elapsed().as_secs_f64(),
     ))?;
+
+    corpus.add_disguised(&rows, args.disguised, args.seed);
+    drop(rows);
+    corpus.prune(args.hash_bits, args.min_count);
 
     let bar = progress(2 * u64::from(args.epochs) * CHAT_HEADS.len() as u64);
     let (model, heads) = heads::train(&corpus, &head_params(args, &corpus), || bar.inc(1))?;
@@ -233,6 +235,7 @@ pub(crate) fn head_params(args: &ChatArgs, corpus: &Corpus) -> HeadParams {
             epochs: args.epochs,
             learning_rate: args.learning_rate,
             l2: args.l2,
+            min_weight: args.min_weight,
             seed: args.seed,
         },
         balance: Balance {

@@ -1,8 +1,11 @@
 //! Which rows train a head, and how much each one counts.
 //!
 //! A row without a label for a head is masked. A source with too few of either kind would teach
-//! the head to tell sources apart, not messages: sources of positives alone are left out, sources
-//! of negatives alone join the background. The background (messages that their own source calls
+//! a narrow head to tell sources apart, not messages: sources of positives alone are left out,
+//! sources of negatives alone join the background. The overall head keeps sources of positives:
+//! their own intercept takes up that they are all positive, and what is left teaches words that
+//! its other sources lack (held-out AUC of the others rose by .001 to .003). It is not judged by
+//! them. The background (messages that their own source calls
 //! not toxic, or not spam) keeps narrow heads quiet on ordinary chat, which their own sources
 //! lack.
 
@@ -55,6 +58,8 @@ pub enum Role {
     Background,
     /// Positives alone: left out.
     LeftOut,
+    /// Positives alone: trains the overall head, judges nothing.
+    PositivesOnly,
 }
 
 /// A source with any label for a head.
@@ -106,6 +111,8 @@ impl Problem {
         let role = |(pos, neg): (usize, usize)| {
             if pos >= MIN_OF_EACH && neg >= MIN_OF_EACH {
                 Role::Labelled
+            } else if pos >= MIN_OF_EACH && head == TOXICITY {
+                Role::PositivesOnly
             } else if pos >= MIN_OF_EACH {
                 Role::LeftOut
             } else {
@@ -140,15 +147,15 @@ impl Problem {
             .filter(|(_, sample)| take(sample))
         {
             let source = usize::from(sample.source);
-            let example = |source, positive, weight| Example {
+            let example = |source, positive, weight: f32| Example {
                 row: row as u32,
                 source,
                 positive,
-                weight,
+                weight: weight * sample.factor,
             };
             let ordinary = |source: usize| example(None, false, size_weight[source]);
             match (sample.labels[head], role(counts[source])) {
-                (Some(positive), Role::Labelled) => {
+                (Some(positive), Role::Labelled | Role::PositivesOnly) => {
                     labelled.push(example(Some(sample.source), positive, row_weight[source]));
                 }
                 (Some(false), Role::Background) => background.push(ordinary(source)),
@@ -188,6 +195,23 @@ impl Problem {
             examples: labelled,
             sources,
         }
+    }
+
+    /// The rows that a head may be judged by.
+    #[must_use]
+    pub fn judged(mut self) -> Self {
+        let taught: Vec<u16> = self
+            .sources
+            .iter()
+            .filter(|part| part.role == Role::PositivesOnly)
+            .map(|part| part.source)
+            .collect();
+        self.examples.retain(|example| {
+            example
+                .source
+                .is_none_or(|source| !taught.contains(&source))
+        });
+        self
     }
 }
 
@@ -236,6 +260,7 @@ mod tests {
             source,
             weak: false,
             validation: false,
+            factor: 1.0,
             labels,
         }
     }
@@ -252,7 +277,11 @@ mod tests {
         let sources = ["both", "positives", "negatives", "toxic"]
             .map(str::to_owned)
             .to_vec();
-        Corpus { samples, sources }
+        Corpus {
+            samples,
+            sources,
+            hasher: novastream_features::text::NgramHasher::new(8),
+        }
     }
 
     fn gather(head: usize, background: f32) -> Problem {
@@ -311,6 +340,30 @@ mod tests {
             assert!((sum(true) / total - share).abs() < 1e-4, "{share}");
             assert!((total / problem.examples.len() as f32 - 1.0).abs() < 1e-4);
         }
+    }
+
+    #[test]
+    fn positives_alone_teach_the_overall_head_and_judge_nothing() {
+        let mut corpus = corpus();
+        for sample in corpus.samples.iter_mut().filter(|s| s.source == 1) {
+            sample.labels[TOXICITY] = Some(true);
+        }
+        let balance = Balance {
+            exponent: 0.5,
+            source_weights: Vec::new(),
+            background: 0.5,
+        };
+        let problem = Problem::gather(&corpus, TOXICITY, &balance, |_| true);
+        let of = |problem: &Problem| {
+            problem
+                .examples
+                .iter()
+                .filter(|e| e.source == Some(1))
+                .count()
+        };
+        assert_eq!(of(&problem), 20);
+        let judged = problem.judged();
+        assert_eq!((of(&judged), judged.examples.len()), (0, 20));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use novastream_models::encoder::{EncoderError, Packed};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::disguise::disguise;
+use crate::disguise::disguise;
 
 /// Share of rows that are disguised while training.
 const DISGUISED: f64 = 0.12;

@@ -181,6 +181,7 @@ pub fn heads(
     (0..CHAT_HEADS.len())
         .map(|head| {
             let problem = Problem::gather(corpus, head, &params.balance, |s| s.validation);
+            let problem = problem.judged();
             judge_head(head, &problem, &params.gate, |row| {
                 let at = place.get(&row).copied()?;
                 let (logits, tokens) = &encoder[at];

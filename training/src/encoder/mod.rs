@@ -8,9 +8,8 @@
 pub mod batch;
 pub mod blend;
 pub mod cascade;
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod dense;
-mod disguise;
 mod export;
 mod judge;
 pub mod optimizer;
@@ -169,6 +168,7 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         NgramHasher::with_set(args.hash_bits, args.ngram_set),
         args.validation_fraction,
     );
+    corpus.add_disguised(&rows, args.disguised, args.seed);
     corpus.prune(args.hash_bits, args.min_count);
     let fast = judge::fast_logits(args, &corpus, validation)?;
     let heads = judge::heads(args, &corpus, validation, &logits, &fast);

@@ -272,6 +272,11 @@ fn choose(
     ease.damping = args.ease_damping.unwrap_or(ease.damping);
     settings.factors.dims = args.dims.max(1);
     settings.factors.passes = args.passes;
+    let factors = &mut settings.factors;
+    factors.regularisation = args
+        .factors_regularisation
+        .unwrap_or(factors.regularisation);
+    factors.unobserved = args.factors_unobserved.unwrap_or(factors.unobserved);
     settings.weighting.unit = train.iter().fold(1.0, |unit, event| event.weight.max(unit));
     ease.check()?;
     settings.factors.check()?;

@@ -1,5 +1,5 @@
-//! Ways in which people hide words, for training: an encoder that has seen them is not blind where
-//! the normaliser misses one. The tables are small, and on purpose not those of any evaluation.
+//! Ways in which people hide words, for training: a model that has seen them is not blind where the
+//! normaliser misses one. The tables are small, and on purpose not those of any evaluation.
 
 use rand::Rng;
 
@@ -21,10 +21,22 @@ const LOOKS: [(char, &[char]); 12] = [
 const SEPARATORS: [&str; 5] = [" ", ".", "-", "_", "*"];
 const INVISIBLE: [char; 3] = ['\u{200b}', '\u{200d}', '\u{2060}'];
 const EMOJI: [char; 4] = ['😀', '🔥', '💀', '✨'];
+/// Signs that stand for any letter at all: what matters is that one is missing.
+const SIGNS: [&str; 24] = [
+    "#", "%", "&", "^", "~", "?", "+", "=", "*", "¤", "¬", "¦", "±", "÷", "¶", "ʘ", "∆", "∎", "[]",
+    "{}", "/|", "!!", ")(", "::",
+];
+/// Kinds of disguise.
+const KINDS: u8 = 9;
 
 /// Disguises a text in one way, chosen by `rng`, in about half of its words.
 pub fn disguise(text: &str, rng: &mut impl Rng) -> String {
-    let kind = rng.random_range(0..8_u8);
+    let kind = rng.random_range(0..KINDS);
+    disguise_as(text, kind, rng)
+}
+
+/// Disguises a text in the way of a number.
+pub fn disguise_as(text: &str, kind: u8, rng: &mut impl Rng) -> String {
     let words: Vec<String> = text
         .split(' ')
         .map(|word| {
@@ -95,6 +107,15 @@ fn disguise_word(word: &str, kind: u8, rng: &mut impl Rng) -> String {
                 out.swap(at, at + 1);
             }
             out.into_iter().collect()
+        }
+        8 => {
+            // Any sign for one letter or two.
+            let mut out: Vec<String> = letters.iter().map(char::to_string).collect();
+            for _ in 0..rng.random_range(1..=2) {
+                let at = inside(rng);
+                SIGNS[rng.random_range(0..SIGNS.len())].clone_into(&mut out[at]);
+            }
+            out.concat()
         }
         5 => {
             // A letter goes, or a star stands for a vowel.
