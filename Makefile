@@ -82,6 +82,10 @@ bench-service: ## Latency and throughput of the running service (on an idle mach
 	$(CARGO) build --locked --release --workspace --bins
 	scripts/bench-service.sh target/release
 
+.PHONY: bench-serving
+bench-serving: ## The engine beside FastAPI + onnxruntime and LitServe, the same ONNX files (own venv; BENCH_SECONDS=8)
+	@scripts/bench-serving/run.sh
+
 .PHONY: bench-recsys
 bench-recsys: ## Recommender beside numpy and implicit; BENCH_MAX_USERS=1000000 for the full growth curve
 	@scripts/bench-recsys/run.sh

@@ -10,6 +10,7 @@ use crate::config::Settings;
 use crate::histories::Histories;
 use crate::judge::Judge;
 use crate::lifecycle::Lifecycle;
+use crate::oip::Repository;
 use crate::policies::Policies;
 use crate::pool::{ByteBudget, Pool};
 use crate::store::Store;
@@ -28,6 +29,10 @@ pub struct App {
     pub store: Arc<dyn Store>,
     /// Workers and their queue.
     pub pool: Pool,
+    /// Workers for chat messages, many: they mostly wait for the encoder, whose batches they share.
+    pub texts: Pool,
+    /// The models that clients of the Open Inference Protocol may call.
+    pub repository: Repository,
     /// The bound on request bodies in memory.
     pub budget: ByteBudget,
     /// Temporal state of streams.
@@ -60,6 +65,8 @@ impl App {
         metrics: PrometheusHandle,
     ) -> Self {
         let pool = Pool::new(settings.workers(), settings.queue.waiting);
+        let repository = Repository::new(judge.served(), settings.oip.control);
+        let texts = Pool::new(settings.text_workers(), settings.queue.waiting);
         let lists = Pool::new(settings.workers(), settings.queue.waiting);
         let histories = Histories::new(Arc::clone(&store));
         let watches = WatchManager::new(Parts {
@@ -79,6 +86,8 @@ impl App {
             policies,
             store,
             pool,
+            texts,
+            repository,
             histories,
             recommender,
             lists,

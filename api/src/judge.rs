@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use novastream_features::media::{CancelToken, MediaInfo, Window};
+use novastream_inference::engine::ServedModel;
 use novastream_inference::{
     ImageOptions, ModelStatus, ModerationError, Moderator, Policy, SegmentContext, StreamHistory,
     TextItem, Verdict,
@@ -29,6 +30,11 @@ pub struct Context {
 pub trait Judge: Send + Sync + 'static {
     /// The models and their states.
     fn models(&self) -> Vec<ModelStatus>;
+
+    /// The models that may be called by themselves.
+    fn served(&self) -> Vec<Arc<ServedModel>> {
+        Vec::new()
+    }
 
     /// One verdict an item, in order.
     fn text(&self, items: &[TextItem], policy: &Policy) -> Vec<Verdict>;
@@ -69,6 +75,10 @@ pub trait Judge: Send + Sync + 'static {
 impl Judge for Moderator {
     fn models(&self) -> Vec<ModelStatus> {
         self.models().to_vec()
+    }
+
+    fn served(&self) -> Vec<Arc<ServedModel>> {
+        self.served().to_vec()
     }
 
     fn text(&self, items: &[TextItem], policy: &Policy) -> Vec<Verdict> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
+use novastream_inference::engine::Call;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::timeout_at;
 
@@ -62,7 +63,7 @@ impl Pool {
         }
     }
 
-    /// Runs `job` on a worker. The place is held until the job has ended, even when the caller
+    /// Runs `job` on a worker, as a [`Call`] with this deadline. The place is held until the job has ended, even when the caller
     /// stops waiting: a job that nobody waits for still uses a worker.
     ///
     /// # Errors
@@ -83,7 +84,11 @@ impl Pool {
         metrics::histogram!(names::QUEUE_SECONDS).record(ticket.admitted.elapsed());
         let running = tokio::task::spawn_blocking(move || {
             let _held = (ticket, worker);
-            job()
+            let call = Call {
+                deadline: Some(deadline),
+                ..Call::default()
+            };
+            call.enter(job)
         });
         match timeout_at(deadline.into(), running).await {
             Ok(Ok(value)) => Ok(value),

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use novastream_inference::engine::names as models;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, LogSettings};
@@ -55,6 +56,8 @@ const SECONDS: &[f64] = &[
 ];
 const WRITES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0];
 
+const ITEMS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
+
 /// The process's metrics, installed at the first call.
 ///
 /// # Errors
@@ -65,6 +68,7 @@ pub fn metrics() -> anyhow::Result<PrometheusHandle> {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
             .and_then(|b| b.set_buckets_for_metric(Matcher::Suffix("_writes".into()), WRITES))
+            .and_then(|b| b.set_buckets_for_metric(Matcher::Suffix("_items".into()), ITEMS))
             .map_err(|e| e.to_string())?
             .build_recorder();
         let handle = recorder.handle();
@@ -106,6 +110,23 @@ fn describe() {
         names::QUEUE_REFUSED,
         "Requests refused because the queue was full"
     );
+    describe_gauge!(models::DEPTH, "Entries that wait for a model");
+    describe_histogram!(
+        models::AGE,
+        "Age of the oldest entry left when a batch was taken"
+    );
+    describe_histogram!(models::QUEUE, "Time that an entry waited for a model");
+    describe_histogram!(models::COMPUTE, "Time of one batch in the engine");
+    describe_histogram!(models::BATCH, "Entries of one batch");
+    describe_counter!(
+        models::SHED,
+        "Entries refused because there was no place or no time for them"
+    );
+    describe_counter!(
+        models::LATE,
+        "Entries dropped because their deadline passed while they waited"
+    );
+    describe_counter!(models::FAILED, "Entries that the model failed on");
     describe_histogram!(names::STORE_COMMIT_SECONDS, "Time of one commit");
     describe_histogram!(names::STORE_BATCH_WRITES, "Writes that shared one commit");
     describe_counter!(names::STORE_PRUNED, "Rows deleted by the retention rules");

@@ -175,3 +175,36 @@ async fn the_google_api_package_for_python() {
         "Good morning \u{1F600} everyone. You are a worthless idiot, shut up!"
     )));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_triton_client_for_python() {
+    let Some(python) = python("triton", "tritonclient[http,grpc]").await else {
+        eprintln!("skipped: the Python package tritonclient cannot be installed here");
+        return;
+    };
+    let mut settings = settings();
+    settings.oip.control = true;
+    let s = real_service(settings).await;
+    let address = s.url.trim_start_matches("http://");
+    must_pass(&python, &script("triton_client.py"), &[address]).await;
+    // What was counted for it is in the metrics, under the model's name.
+    let metrics = s.client.get(s.at("/metrics")).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(
+        metrics.contains("novastream_model_compute_seconds_count{model=\"chat\""),
+        "{metrics}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_unloads_a_model_unless_the_operator_allows_it() {
+    let s = real_service(settings()).await;
+    let url = s.at("/v2/repository/models/chat/unload");
+    let answer = s.client.post(url).send().await.unwrap();
+    assert_eq!(answer.status(), 403);
+    let body: serde_json::Value = answer.json().await.unwrap();
+    let error = body["error"].as_str().unwrap();
+    assert!(error.contains("model_control_disabled"), "{error}");
+    let ready = s.client.get(s.at("/v2/models/chat/ready")).send().await;
+    assert_eq!(ready.unwrap().status(), 200);
+}

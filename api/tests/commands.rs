@@ -286,3 +286,23 @@ fn ctrl_c_ends_the_watch_at_the_service() {
         .output();
     assert!(!away.unwrap().status.success());
 }
+
+#[test]
+fn a_graph_is_exported_as_it_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("encoder.onnx");
+    let out = file.to_str().unwrap();
+    let done = run(&["models", "export", "chat-minilm", "--out", out]);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{said}");
+    let graph = novastream_models::onnx::decode(&std::fs::read(&file).unwrap());
+    assert!(graph.is_ok(), "{graph:?}");
+    for (name, word) in [
+        ("chat-linear", "without an ONNX graph"),
+        ("nobody", "no model"),
+    ] {
+        let refused = run(&["models", "export", name, "--out", out]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(word), "{said}");
+    }
+}

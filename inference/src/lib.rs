@@ -9,6 +9,7 @@ pub mod backend;
 mod category;
 mod chat;
 mod crowd;
+pub mod engine;
 mod history;
 mod moderator;
 mod policy;

@@ -194,6 +194,116 @@ fn both_engines_agree_on_padded_texts_with_context() {
     }
 }
 
+/// Everyday sentences of chat, short and long.
+const LINES: [&str; 16] = [
+    "gg",
+    "hello everyone",
+    "what a save!!!",
+    "lol that was so bad",
+    "you are the worst player I have ever seen",
+    "can someone explain the new patch to me please",
+    "first time here, love the stream",
+    "shut up you worthless idiot",
+    "nobody asked you, go away",
+    "I will find out where you live",
+    "free coins at my page, click now",
+    "the boss on level four is impossible without the shield, I tried it for three hours yesterday",
+    "he said the whole team should be ashamed of how they treated her after the match",
+    "stop spamming or the mods will ban you, this is the last time I say it, read the rules first",
+    "good night all, see you tomorrow",
+    "I hate mondays",
+];
+
+/// How far two engines' logits are apart: mean and largest difference.
+fn apart(a: &[f32], b: &[f32]) -> (f32, f32) {
+    let gaps: Vec<f32> = a.iter().zip(b).map(|(a, b)| (a - b).abs()).collect();
+    let mean = gaps.iter().sum::<f32>() / gaps.len() as f32;
+    (mean, gaps.iter().copied().fold(0.0, f32::max))
+}
+
+/// The products of the shipped encoder saturate where the processor has no VNNI; what that adds to
+/// the error of eight-bit activations is printed, and must stay small beside it.
+#[test]
+fn the_shipped_encoder_loses_no_more_to_saturation_than_to_rounding() {
+    use novastream_features::text::{EncoderText, Normalizer, WordPiece};
+    let Some(library) = library() else {
+        eprintln!("skipped: ONNX Runtime is not there");
+        return;
+    };
+    let zoo = novastream_models::catalog::zoo().unwrap();
+    let shipped = zoo
+        .iter()
+        .rfind(|(m, _)| m.file("encoder.safetensors").is_some());
+    let Some((manifest, dir)) = shipped else {
+        eprintln!("skipped: the zoo has no encoder");
+        return;
+    };
+    let model = std::fs::read(dir.join("encoder.safetensors")).unwrap();
+    let model = ChatEncoder::from_bytes(&model).unwrap();
+    let vocabulary = std::fs::read_to_string(dir.join("vocab.txt")).unwrap();
+    let tokenizer = WordPiece::from_vocabulary(&vocabulary).unwrap();
+    let (normalizer, text) = (
+        Normalizer::new(),
+        EncoderText {
+            own: model.description.own_tokens,
+            context: model.description.context_tokens,
+            emoji_names: model.description.emoji_names,
+        },
+    );
+    let texts: Vec<Vec<u32>> = LINES
+        .iter()
+        .map(|line| {
+            text.tokens(&tokenizer, line, &normalizer.normalize(line), &[])
+                .0
+        })
+        .collect();
+    let mut packed = Packed::default();
+    for text in &texts {
+        packed.push(text, &[]).unwrap();
+    }
+    let floats = model
+        .to_classifier()
+        .unwrap()
+        .logits(&packed)
+        .unwrap()
+        .concat();
+    let graph = model.to_onnx().unwrap();
+    let runtime = OnnxRuntime::load(&library).unwrap();
+    let run = |session: &dyn Session| {
+        let mut all = Vec::new();
+        for text in &texts {
+            let ids: Vec<i64> = text.iter().map(|id| i64::from(*id)).collect();
+            let input = |name: &str, values| NamedTensor {
+                name: name.to_owned(),
+                tensor: Tensor::new(vec![1, text.len()], TensorData::I64(values)).unwrap(),
+            };
+            let ones = vec![1; text.len()];
+            let inputs = vec![
+                input("ids", ids),
+                input("mask", ones.clone()),
+                input("own", ones),
+            ];
+            match session.run(inputs).unwrap().remove(0).tensor.data {
+                TensorData::F32(values) => all.extend(values),
+                _ => panic!("floats expected"),
+            }
+        }
+        all
+    };
+    let fast = apart(&run(&runtime.session(&graph, 1, 1).unwrap()), &floats);
+    let exact = apart(&run(&runtime.exact_session(&graph, 1, 1).unwrap()), &floats);
+    println!(
+        "{}: logits, eight bits against floats: mean {:.4}, largest {:.3}; with exact products {:.4}, {:.3}",
+        manifest.id(),
+        fast.0,
+        fast.1,
+        exact.0,
+        exact.1,
+    );
+    assert!(exact.0 < 0.15, "{exact:?}");
+    assert!(fast.0 < 1.5 * exact.0, "{fast:?} {exact:?}");
+}
+
 #[test]
 fn a_file_read_back_is_the_same_model() {
     let model = encoder();

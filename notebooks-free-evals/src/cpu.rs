@@ -10,6 +10,11 @@ pub fn process_seconds() -> Option<f64> {
     seconds_in(&std::fs::read_to_string("/proc/self/stat").ok()?)
 }
 
+/// The same of another process.
+pub fn seconds_of(pid: u32) -> Option<f64> {
+    seconds_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
 /// Reads `utime` and `stime` (fields 14 and 15) from a line of `proc(5)`'s `stat`.
 fn seconds_in(stat: &str) -> Option<f64> {
     // The second field is the program's name in brackets and may itself hold blanks and brackets.

@@ -205,6 +205,57 @@ fn overdue_requests_that_were_never_sent_are_reported() {
 }
 
 #[test]
+fn a_ramp_sends_what_lies_below_its_line() {
+    let server = Server::start(|_| (Duration::from_millis(1), "200 OK"));
+    let report = server
+        .load("--connections 4 --duration 1 --warmup 0 --rate 20 --ramp-to 180")
+        .unwrap();
+    assert_eq!((report.requests, report.ramp_to), (100, Some(180.0)));
+    assert_eq!(report.drop_rate, 0.0);
+}
+
+#[test]
+fn mixed_traffic_and_the_service_s_own_use_are_reported() {
+    let server = Server::start(|n| {
+        let status = if n % 5 == 4 {
+            "429 Too Many Requests"
+        } else {
+            "200 OK"
+        };
+        (Duration::from_millis(1), status)
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("body");
+    std::fs::write(&file, "{}").unwrap();
+    // The server is a thread of this very process.
+    let arguments = format!(
+        "--mix text=2 --mix raw=1:{} --at /anything --header x-one:1 --connections 2 --duration 0.3 \
+         --warmup 0 --pid {}",
+        file.display(),
+        std::process::id()
+    );
+    let report = server.load(&arguments).unwrap();
+    assert!((report.drop_rate - 0.2).abs() < 0.1, "{}", report.drop_rate);
+    assert_eq!(report.payload.distinct, 17);
+    let server_use = report.server.unwrap();
+    assert!(server_use.rss_last_mib > 1.0 && server_use.cpu_s >= 0.0);
+    for wrong in [
+        "--header nonsense",
+        "--mix video=1",
+        "--ramp-to 5",
+        "--pid 4294967295",
+    ] {
+        let arguments = ["load", "--target", &server.url, "--duration", "0.1"];
+        let arguments = arguments.into_iter().chain(wrong.split_ascii_whitespace());
+        let parsed = Cli::try_parse_from(arguments);
+        assert!(
+            parsed.is_err() || load::run(&parsed.unwrap().options).is_err(),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
 fn slow_answers_time_out() {
     let server = Server::start(|n| {
         (

@@ -106,6 +106,21 @@ pub enum ModelsCommand {
     Pull(ModelsPullArgs),
     /// Check the files of models against their recorded hashes
     Verify(ModelsPullArgs),
+    /// Write the ONNX graph that serving runs to a file, for other programs
+    Export(ModelsExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ModelsExportArgs {
+    /// Name of a model that is here
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,9 +1,11 @@
-//! `novastream models`: what is known, what is here, fetch, verify.
+//! `novastream models`: what is known, what is here, fetch, verify, export.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use novastream_models::encoder::{ChatEncoder, pack};
+use novastream_models::import::MODEL_FILE;
 use novastream_models::manifest::Manifest;
 use novastream_models::store::{
     ArtifactState, ArtifactStore, PullEvent, catalog, read_verified, zoo_dir, zoo_in,
@@ -11,7 +13,7 @@ use novastream_models::store::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::args::{ModelsArgs, ModelsCommand, ModelsPullArgs};
+use super::args::{ModelsArgs, ModelsCommand, ModelsExportArgs, ModelsPullArgs};
 use super::output;
 use crate::config::Settings;
 use crate::loading;
@@ -25,6 +27,7 @@ pub fn run(args: ModelsArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         ModelsCommand::List(a) => list(&super::local_settings(a.config.as_deref())?, a.json),
         ModelsCommand::Pull(a) => pull(&super::local_settings(a.config.as_deref())?, &a),
+        ModelsCommand::Export(a) => export(&super::local_settings(a.config.as_deref())?, &a),
         ModelsCommand::Verify(a) => verify(&super::local_settings(a.config.as_deref())?, &a),
     }
 }
@@ -117,6 +120,35 @@ fn show(rows: &[Row], as_json: bool) -> anyhow::Result<()> {
         return output::line(&json!({"models": rows}).to_string());
     }
     rows.iter().try_for_each(Row::print)
+}
+
+/// An encoder's graph is made from its weights, as it is when it is loaded.
+fn export(settings: &Settings, args: &ModelsExportArgs) -> anyhow::Result<ExitCode> {
+    let name = &args.name;
+    let store = loading::artifact_store(settings);
+    let zoo = settings.models.zoo.clone().unwrap_or_else(zoo_dir);
+    let ours = zoo_in(&zoo).with_context(|| format!("the zoo {}", zoo.display()))?;
+    let graph = if let Some((manifest, dir)) = ours.iter().rfind(|(m, _)| m.name == *name) {
+        if manifest.file(pack::WEIGHTS_FILE).is_none() {
+            bail!("{} runs without an ONNX graph", manifest.id());
+        }
+        let weights = read_verified(manifest, dir, pack::WEIGHTS_FILE)?;
+        ChatEncoder::from_bytes(&weights)?.to_onnx()?
+    } else {
+        let known = catalog();
+        let names: Vec<String> = known.iter().map(|m| m.name.clone()).collect();
+        check_names(std::slice::from_ref(name), &names)?;
+        let manifest = known.iter().find(|m| m.name == *name);
+        let manifest = manifest.context("a known name has a manifest")?;
+        store.read(manifest, MODEL_FILE)?
+    };
+    std::fs::write(&args.out, &graph).with_context(|| format!("writing {}", args.out.display()))?;
+    output::note(&format!(
+        "{name}: {} bytes written to {}",
+        graph.len(),
+        args.out.display()
+    ));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Without names everything that is here must be whole; a named model must be here as well.

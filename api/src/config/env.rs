@@ -85,6 +85,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "requests judged at the same time; 0 means one a processor",
     ),
     (
+        "queue.text_workers",
+        "requests with messages judged at the same time; 0 means 16 a processor",
+    ),
+    (
         "queue.waiting",
         "requests that may wait; the next one is answered 429",
     ),
@@ -178,6 +182,11 @@ pub const KEYS: &[(&str, &str)] = &[
         "recommend.streams",
         "streams remembered beyond those of the model",
     ),
+    (
+        "oip.control",
+        "whether callers may take models off /v2 and put them back",
+    ),
+    ("oip.body_bytes", "most bytes of an infer request"),
     (
         "sse.keep_alive_s",
         "seconds between two keep-alive comments",

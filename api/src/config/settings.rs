@@ -51,6 +51,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// The work queue in front of the models.
     pub queue: QueueSettings,
+    /// Models for clients of the Open Inference Protocol.
+    pub oip: OipSettings,
     /// The verdict store.
     pub store: StoreSettings,
     /// How long stored rows live.
@@ -117,8 +119,21 @@ pub struct LimitSettings {
 pub struct QueueSettings {
     /// Requests judged at the same time; 0 means one a processor.
     pub workers: usize,
+    /// Requests with chat messages judged at the same time, which mostly wait for the encoder and
+    /// share its batches; 0 means 16 a processor.
+    pub text_workers: usize,
     /// Requests that may wait; the next one is answered 429.
     pub waiting: usize,
+}
+
+/// `[oip]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OipSettings {
+    /// Whether callers may take models off `/v2` and put them back.
+    pub control: bool,
+    /// Bytes of an infer request.
+    pub body_bytes: usize,
 }
 
 /// `[store]`
@@ -255,6 +270,7 @@ impl Default for Settings {
             models: ModelSettings::default(),
             limits: LimitSettings::default(),
             queue: QueueSettings::default(),
+            oip: OipSettings::default(),
             store: StoreSettings::default(),
             retention: RetentionSettings::default(),
             watch: WatchSettings::default(),
@@ -304,7 +320,17 @@ impl Default for QueueSettings {
     fn default() -> Self {
         Self {
             workers: 0,
+            text_workers: 0,
             waiting: 64,
+        }
+    }
+}
+
+impl Default for OipSettings {
+    fn default() -> Self {
+        Self {
+            control: false,
+            body_bytes: 32 * MIB,
         }
     }
 }
@@ -396,6 +422,14 @@ impl Settings {
             .path
             .clone()
             .unwrap_or_else(|| self.data_dir.join("novastream.db"))
+    }
+
+    /// Requests with chat messages judged at the same time, 1 or more.
+    pub fn text_workers(&self) -> usize {
+        match self.queue.text_workers {
+            0 => 16 * self.workers(),
+            n => n,
+        }
     }
 
     /// Requests judged at the same time, 1 or more.

@@ -32,8 +32,10 @@ pub fn check(s: &Settings) -> Result<(), ConfigError> {
         return invalid("limits.in_flight_bytes", "it must be under 4 TiB".into());
     }
     range("queue.workers", s.queue.workers as u64, 0, 1024)?;
+    range("queue.text_workers", s.queue.text_workers as u64, 0, 1024)?;
     range("queue.waiting", s.queue.waiting as u64, 0, 1_000_000)?;
     range("models.threads", s.models.threads as u64, 0, 1024)?;
+    range("oip.body_bytes", s.oip.body_bytes as u64, 1024, 1 << 30)?;
     range("store.readers", u64::from(s.store.readers), 1, 256)?;
     range("store.batch", s.store.batch as u64, 1, 10_000)?;
     range("store.waiting", s.store.waiting as u64, 1, 1_000_000)?;

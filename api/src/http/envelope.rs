@@ -165,6 +165,7 @@ async fn problem_of(response: Response, path: &str, id: &str) -> Response {
         }
         Rendering::OpenAi => render::openai(&error),
         Rendering::Google => render::google(&error, id),
+        Rendering::Oip => render::oip(&error),
     };
     let mut response = (status, Body::from(json)).into_response();
     for name in [header::ALLOW, header::RETRY_AFTER, header::ACCEPT_ENCODING] {
@@ -195,7 +196,7 @@ async fn foreign(status: StatusCode, body: Body) -> ApiError {
         413 => (ErrorCode::BodyTooLarge, "the body is too large"),
         415 => (
             ErrorCode::UnsupportedEncoding,
-            "the Content-Encoding is neither gzip nor zstd",
+            "the Content-Encoding is neither gzip, deflate nor zstd",
         ),
         400..=499 => (ErrorCode::InvalidQuery, "the request is wrong"),
         _ => return ApiError::internal(format!("status {status}: {text}")),

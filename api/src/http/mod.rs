@@ -6,6 +6,7 @@ mod envelope;
 pub(crate) mod events;
 mod examples;
 mod image;
+mod oip;
 mod openai;
 mod ops;
 mod perspective;
@@ -110,6 +111,7 @@ fn error_response(rendering: Rendering) -> RefOr<Response> {
         Rendering::Problem => examples::problem(),
         Rendering::OpenAi => examples::openai_error(),
         Rendering::Google => examples::google_error(),
+        Rendering::Oip => serde_json::json!({"error": "there is no model `x`"}),
     };
     let content = Content::builder()
         .schema(Some(Ref::from_schema_name(rendering.schema())))
@@ -132,6 +134,8 @@ pub fn router(app: App) -> Router {
         .layer(CatchPanicLayer::custom(envelope::panicked))
         .layer(RequestDecompressionLayer::new());
     router
+        .merge(oip::routes())
+        .merge(crate::grpc::routes())
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(layers)

@@ -1,5 +1,5 @@
-//! One error, three renderings: RFC 9457 for our own routes, OpenAI's object and Google's object for
-//! the routes that their clients call.
+//! One error, four renderings: RFC 9457 for our own routes, and for the routes that other services'
+//! clients call OpenAI's object, Google's object and the Open Inference Protocol's.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -23,6 +23,8 @@ pub enum Rendering {
     OpenAi,
     /// `{"error": {code, message, status, details}}`
     Google,
+    /// `{"error": string}`
+    Oip,
 }
 
 impl Rendering {
@@ -32,6 +34,8 @@ impl Rendering {
             Self::OpenAi
         } else if path.starts_with("/v1alpha1/") || path.starts_with("/$discovery/") {
             Self::Google
+        } else if path == "/v2" || path.starts_with("/v2/") {
+            Self::Oip
         } else {
             Self::Problem
         }
@@ -41,7 +45,7 @@ impl Rendering {
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Problem => PROBLEM_JSON,
-            Self::OpenAi | Self::Google => "application/json",
+            Self::OpenAi | Self::Google | Self::Oip => "application/json",
         }
     }
 
@@ -51,6 +55,7 @@ impl Rendering {
             Self::Problem => "Problem",
             Self::OpenAi => "OpenAiError",
             Self::Google => "GoogleError",
+            Self::Oip => "OipError",
         }
     }
 }
@@ -103,7 +108,25 @@ pub struct GoogleErrorBody {
     pub details: Vec<Value>,
 }
 
-/// Neither protocol knows 422.
+/// An error as the Open Inference Protocol has it.
+#[derive(Debug, Serialize)]
+pub struct OipError {
+    /// For people; ends with our stable code in brackets.
+    pub error: String,
+}
+
+/// Status and body for clients of the Open Inference Protocol.
+pub fn oip(error: &ApiError) -> (StatusCode, Vec<u8>) {
+    let body = OipError {
+        error: format!("{} [{}]", error.detail, error.code.as_str()),
+    };
+    (
+        status_of(error),
+        serde_json::to_vec(&body).unwrap_or_default(),
+    )
+}
+
+/// None of these protocols knows 422.
 fn status_of(error: &ApiError) -> StatusCode {
     match error.code.status() {
         StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
@@ -213,6 +236,9 @@ mod tests {
             let body: Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(body["error"]["code"], code.as_str());
             assert_eq!(body["error"]["param"], "input");
+            let (_, body) = oip(&error);
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert!(body["error"].as_str().unwrap().contains(code.as_str()));
             let (status, body) = google(&error, "r-1");
             let body: Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(body["error"]["code"], status.as_u16());
@@ -225,6 +251,8 @@ mod tests {
     fn paths_choose_the_shape_and_retries_are_told_in_milliseconds() {
         assert_eq!(Rendering::of("/v1/moderations"), Rendering::OpenAi);
         assert_eq!(Rendering::of("/v1/moderate/text"), Rendering::Problem);
+        assert_eq!(Rendering::of("/v2"), Rendering::Oip);
+        assert_eq!(Rendering::of("/v2/models/x"), Rendering::Oip);
         assert_eq!(
             Rendering::of("/v1alpha1/comments:analyze"),
             Rendering::Google

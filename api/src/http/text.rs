@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use novastream_inference::TextItem;
+use novastream_inference::engine::{Call, Priority};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -79,7 +80,7 @@ pub async fn moderate_text(
 ) -> Result<Response, ApiError> {
     let limits = &app.settings.limits;
     let deadline = pool::wanted_deadline(&headers, limits.deadline_ms)?;
-    app.pool.check()?;
+    app.texts.check()?;
     let limit = Limit {
         bytes: limits.text_bytes,
         setting: "limits.text_bytes",
@@ -89,15 +90,20 @@ pub async fn moderate_text(
     let policy = Arc::clone(app.policies.get(request.policy.as_deref())?);
     let items = items(request.items, limits.text_items)?;
 
-    let ticket = app.pool.admit()?;
+    let ticket = app.texts.admit()?;
     let judge = Arc::clone(&app.judge);
     // Not ended with the connection: half of a batch must not be stored.
     let task = tokio::spawn(async move {
         let _held = bytes.held;
-        let verdicts = app
-            .pool
-            .run(ticket, deadline, move || judge.text(&items, &policy))
-            .await?;
+        let judged = app.texts.run(ticket, deadline, move || {
+            // Somebody's message is held until this answer is there.
+            let call = Call {
+                priority: Priority::Urgent,
+                ..Call::current()
+            };
+            call.enter(|| judge.text(&items, &policy))
+        });
+        let verdicts = judged.await?;
         let json = verdicts
             .iter()
             .map(serde_json::to_string)

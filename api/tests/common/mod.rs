@@ -191,6 +191,8 @@ pub async fn real_service(mut settings: Settings) -> Service {
     if settings.models.dir.is_none() {
         settings.models.dir = Some(dir.path().join("none"));
     }
+    // Before the models, which keep hold of their counters.
+    telemetry::metrics().unwrap();
     let loaded = settings.clone();
     let load = move || loading::moderator(&loaded, b"test".to_vec()).unwrap();
     let moderator = tokio::task::spawn_blocking(load).await.unwrap();

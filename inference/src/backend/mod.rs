@@ -82,6 +82,15 @@ pub enum BackendError {
     /// Code below the trait panicked; the session stays usable.
     #[error("the model call panicked: {0}")]
     Panicked(String),
+    /// Too much waits for the model already; nothing was computed.
+    #[error("the model's queue is full")]
+    Overloaded,
+    /// The deadline passed before the model's answer was there.
+    #[error("the deadline passed while the model was waited for")]
+    Late,
+    /// The model takes no more work.
+    #[error("the model was unloaded")]
+    Unloaded,
 }
 
 impl BackendError {
@@ -93,6 +102,9 @@ impl BackendError {
             Self::Run { .. } => "model_run",
             Self::Tensor { .. } => "model_tensor",
             Self::Panicked(_) => "model_panicked",
+            Self::Overloaded => "overloaded",
+            Self::Late => "deadline_exceeded",
+            Self::Unloaded => "model_not_loaded",
         }
     }
 }

@@ -69,15 +69,40 @@ impl OnnxRuntime {
         threads: usize,
         width: usize,
     ) -> Result<OnnxSession, BackendError> {
+        self.sessions(graph, threads, width, false)
+    }
+
+    /// The same, for graphs whose eight-bit products must be exact. On processors without VNNI the
+    /// fast kernels for products of unsigned with signed bytes add pairs in 16 bits and saturate;
+    /// these take slower ones that do not.
+    ///
+    /// # Errors
+    /// As [`OnnxRuntime::session`].
+    pub fn exact_session(
+        &self,
+        graph: &[u8],
+        threads: usize,
+        width: usize,
+    ) -> Result<OnnxSession, BackendError> {
+        self.sessions(graph, threads, width, true)
+    }
+
+    fn sessions(
+        &self,
+        graph: &[u8],
+        threads: usize,
+        width: usize,
+        exact: bool,
+    ) -> Result<OnnxSession, BackendError> {
         let sessions = (0..width.max(1))
-            .map(|_| guarded(|| self.one(graph, threads)))
+            .map(|_| guarded(|| self.one(graph, threads, exact)))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(OnnxSession {
             pool: Pool::new(sessions),
         })
     }
 
-    fn one(&self, graph: &[u8], threads: usize) -> Result<OrtSession, BackendError> {
+    fn one(&self, graph: &[u8], threads: usize, exact: bool) -> Result<OrtSession, BackendError> {
         let fail = |message: String| BackendError::Load {
             backend: NAME,
             message,
@@ -90,6 +115,8 @@ impl OnnxRuntime {
             .map_err(|e| fail(e.to_string()))?
             // Spinning threads would take the cores that decoding needs.
             .with_intra_op_spinning(false)
+            .map_err(|e| fail(e.to_string()))?
+            .with_config_entry("session.x64quantprecision", if exact { "1" } else { "0" })
             .map_err(|e| fail(e.to_string()))?
             .commit_from_memory(graph)
             .map_err(|e| fail(e.to_string()))
@@ -148,6 +175,12 @@ fn to_ort(tensor: Tensor) -> Result<SessionInputValue<'static>, BackendError> {
         TensorData::U8(v) => OrtTensor::from_array((shape, v))
             .map_err(run_failed)?
             .into(),
+        TensorData::Bytes(_) => {
+            return Err(BackendError::Tensor {
+                name: String::new(),
+                message: "byte strings go into no graph".to_owned(),
+            });
+        }
     })
 }
 

@@ -11,6 +11,8 @@ pub enum TensorData {
     I64(Vec<i64>),
     /// Bytes.
     U8(Vec<u8>),
+    /// Byte strings, such as texts. No graph here takes them.
+    Bytes(Vec<Vec<u8>>),
 }
 
 impl TensorData {
@@ -20,6 +22,7 @@ impl TensorData {
             Self::F32(v) => v.len(),
             Self::I64(v) => v.len(),
             Self::U8(v) => v.len(),
+            Self::Bytes(v) => v.len(),
         }
     }
 

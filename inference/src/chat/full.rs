@@ -1,24 +1,17 @@
 //! The full tier: the text encoder, joined with the fast tier's scores.
 
+use std::sync::Arc;
+
 use novastream_features::text::{EncoderText, Normalized, WordPiece};
 use novastream_models::encoder::pack::Description;
-use novastream_models::encoder::{
-    ChatEncoder, ChatHead, Packed, Route, RouteInputs, TextClassifier, fast_logit,
-};
+use novastream_models::encoder::{ChatEncoder, ChatHead, Route, RouteInputs, fast_logit};
 
 use super::{ChatInput, Scores};
 use crate::backend::{BackendError, NamedTensor, Session, Tensor, TensorData, take_f32};
 use crate::category::Category;
 
-/// Texts that one call to the engine holds; chat lines gain nothing beyond it.
-const BATCH: usize = 16;
-/// What runs the encoder.
-pub(crate) enum Engine {
-    /// ONNX Runtime, eight-bit kernels, padded batches.
-    Graph(Box<dyn Session>),
-    /// Candle on the same weights as floats, no padding.
-    Candle(Box<TextClassifier>),
-}
+/// Texts that one call to the engine holds; it makes batches of its own, of many callers' texts.
+const CHUNK: usize = 64;
 
 /// A message for the encoder.
 pub(crate) struct FullInput<'a> {
@@ -39,7 +32,7 @@ struct Head {
 
 /// A loaded encoder.
 pub(crate) struct FullChat {
-    engine: Engine,
+    session: Arc<dyn Session>,
     tokenizer: WordPiece,
     text: EncoderText,
     heads: Vec<Head>,
@@ -51,11 +44,11 @@ pub(crate) struct FullChat {
 }
 
 impl FullChat {
-    /// `id` is `name@version`; `engine` runs `model`.
+    /// `id` is `name@version`; `session` runs `model`.
     pub(crate) fn new(
         model: &ChatEncoder,
         tokenizer: WordPiece,
-        engine: Engine,
+        session: Arc<dyn Session>,
         id: String,
     ) -> Result<Self, BackendError> {
         let description = model.description.clone();
@@ -79,7 +72,7 @@ impl FullChat {
             })
             .collect();
         Ok(Self {
-            engine,
+            session,
             tokenizer,
             text: EncoderText {
                 own: description.own_tokens,
@@ -100,6 +93,11 @@ impl FullChat {
 
     pub(crate) fn description(&self) -> &Description {
         &self.description
+    }
+
+    /// What runs it.
+    pub(crate) fn backend(&self) -> &'static str {
+        self.session.backend()
     }
 
     /// What decides whether a message comes here.
@@ -151,7 +149,7 @@ impl FullChat {
         // Chat repeats itself: equal texts are run once.
         let groups: Vec<&[usize]> = order.chunk_by(|a, b| tokens[*a] == tokens[*b]).collect();
         let mut out: Vec<Scores> = vec![Vec::new(); inputs.len()];
-        for batch in groups.chunks(BATCH) {
+        for batch in groups.chunks(CHUNK) {
             let texts: Vec<&(Vec<u32>, Vec<u32>)> =
                 batch.iter().map(|group| &tokens[group[0]]).collect();
             let logits = self.logits(&texts)?;
@@ -178,31 +176,15 @@ impl FullChat {
 
     /// One row of outputs a text.
     fn logits(&self, texts: &[&(Vec<u32>, Vec<u32>)]) -> Result<Vec<f32>, BackendError> {
-        match &self.engine {
-            Engine::Candle(model) => {
-                let fail = |error: novastream_models::encoder::EncoderError| BackendError::Run {
-                    backend: "candle",
-                    message: error.to_string(),
-                };
-                let mut packed = Packed::default();
-                for (own, context) in texts {
-                    packed.push(own, context).map_err(fail)?;
-                }
-                Ok(model.logits(&packed).map_err(fail)?.concat())
-            }
-            Engine::Graph(session) => {
-                let inputs = padded(texts)?;
-                let mut outputs = session.run(inputs)?;
-                let (shape, values) = take_f32(&mut outputs, "logits")?;
-                if shape == [texts.len(), self.outputs] {
-                    return Ok(values);
-                }
-                Err(BackendError::Tensor {
-                    name: "logits".to_owned(),
-                    message: format!("shape {shape:?} for {} texts", texts.len()),
-                })
-            }
+        let mut outputs = self.session.run(padded(texts)?)?;
+        let (shape, values) = take_f32(&mut outputs, "logits")?;
+        if shape == [texts.len(), self.outputs] {
+            return Ok(values);
         }
+        Err(BackendError::Tensor {
+            name: "logits".to_owned(),
+            message: format!("shape {shape:?} for {} texts", texts.len()),
+        })
     }
 }
 

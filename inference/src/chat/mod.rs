@@ -1,9 +1,11 @@
 //! Chat models: a fast linear tier for every message, an encoder for those it is unsure about.
 
+mod candle;
 mod fast;
 mod full;
 mod load;
 mod scorer;
+mod session;
 
 use std::collections::BTreeSet;
 
@@ -14,6 +16,7 @@ pub(crate) use self::{
     fast::FastChat,
     full::{FullChat, FullInput},
     load::load_encoder,
+    session::ChatSession,
 };
 use crate::{backend::BackendError, category::Category};
 

@@ -58,9 +58,9 @@ impl ChatScorer {
             .map(|dir| {
                 let manifest = manifest(dir).map_err(|e| fail(dir, e))?;
                 let runtime = runtime(None, &ArtifactStore::from_env());
-                let (encoder, engine) = load_encoder(&manifest, dir, runtime.as_ref(), true, 1)
+                let (encoder, _) = load_encoder(&manifest, dir, runtime.as_ref(), true, 1)
                     .map_err(|message| fail(dir, message))?;
-                backend = engine;
+                backend = encoder.backend();
                 Ok(encoder)
             })
             .transpose()?;

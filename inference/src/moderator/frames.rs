@@ -9,6 +9,7 @@ use super::{Moderator, collect::Collected, report::Clock};
 use crate::{
     backend::{BackendError, guarded},
     category::Category,
+    engine::Call,
     policy::Policy,
     verdict::{Degraded, Evidence, EvidenceDetail, Modality, Timings},
     vision::{FrameScore, Match, ScreenMemory},
@@ -56,13 +57,15 @@ impl Moderator {
         if frames.is_empty() {
             return;
         }
+        let call = Call::current();
         let (looked, read) = rayon::join(
             || {
                 let clock = Clock::start();
-                let looked: Vec<Looked> = frames.par_iter().map(|f| self.look(f, policy)).collect();
+                let look = |frame| call.enter(|| self.look(frame, policy));
+                let looked: Vec<Looked> = frames.par_iter().map(look).collect();
                 (looked, clock.ms())
             },
-            || self.read_screens(frames, offset_ms, memory),
+            || call.enter(|| self.read_screens(frames, offset_ms, memory)),
         );
         timings.frames_ms = looked.1;
         let (screens, ocr_ms, text_ms) = read;

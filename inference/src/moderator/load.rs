@@ -19,10 +19,12 @@ use novastream_models::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::offered::{card, serve_chat};
 use super::{LoadError, ModeratorConfig};
 use crate::{
     backend::{BackendChoice, CandleSession, OnnxRuntime, Session},
     chat::{ChatModel, FastChat, load_encoder},
+    engine::{Batched, Counted, Plan, ServedModel, WHOLES},
     sound::{Ears, Gate, SmallEars, SoundMemory, SoundModel, VadModel},
     vision::{FrameModel, Graph, LoadedHead, Network, OcrEngine},
 };
@@ -69,8 +71,9 @@ pub(super) struct Parts {
     pub nsfw: Part<FrameModel>,
     pub sound: Part<Ears>,
     pub ocr: Part<OcrEngine>,
-    pub chat: Part<ChatModel>,
+    pub chat: Part<Arc<ChatModel>>,
     pub statuses: Vec<ModelStatus>,
+    pub served: Vec<Arc<ServedModel>>,
 }
 
 /// The engines that graphs are given to.
@@ -105,9 +108,10 @@ pub(super) fn load_parts(config: &ModeratorConfig) -> Result<Parts, LoadError> {
         threads: config.threads.max(1),
     };
     let store = &config.store;
-    let chat = load_chat(&config.zoo, &engines, &mut statuses);
-    let nsfw = load_frames(config, &engines, &mut statuses);
-    let sound = load_ears(&config.zoo, store, &engines, &mut statuses);
+    let mut served = Vec::new();
+    let chat = load_chat(&config.zoo, &engines, &mut statuses, &mut served);
+    let nsfw = load_frames(config, &engines, &mut statuses, &mut served);
+    let sound = load_ears(&config.zoo, store, &engines, &mut statuses, &mut served);
     let ocr = load_ocr(store, &engines, &mut statuses);
     for status in statuses.iter().filter(|s| s.state == ModelState::NotLoaded) {
         let reason = status.reason.as_deref().unwrap_or_default();
@@ -119,6 +123,7 @@ pub(super) fn load_parts(config: &ModeratorConfig) -> Result<Parts, LoadError> {
         ocr,
         chat,
         statuses,
+        served: served.into_iter().map(Arc::new).collect(),
     })
 }
 
@@ -207,6 +212,23 @@ impl Engines {
     }
 }
 
+impl Engines {
+    /// A session whose rows share batches with those of other calls.
+    fn batched(&self, manifest: &Manifest, graph: &[u8]) -> Result<Arc<Batched>, String> {
+        let plan = Plan {
+            model: &manifest.name,
+            version: &manifest.version,
+            workers: self.threads,
+            limits: WHOLES,
+            padded: None,
+        };
+        let session = self.session(graph, 1, self.threads)?;
+        Batched::start(plan, session)
+            .map(Arc::new)
+            .map_err(|e| e.to_string())
+    }
+}
+
 /// The graph's only input, and the output called `output` or the only one.
 fn names(manifest: &Manifest, output: Option<&str>) -> Result<(String, String), String> {
     let contract = &manifest.contract;
@@ -229,10 +251,14 @@ fn load_frames(
     config: &ModeratorConfig,
     engines: &Engines,
     statuses: &mut Vec<ModelStatus>,
+    served: &mut Vec<ServedModel>,
 ) -> Part<FrameModel> {
-    let network = |m: &Manifest| load_network(&config.store, engines, m);
-    let screen = load_part(SCREEN_BASE, statuses, network);
-    let confirm = load_part(JOINT_BASE, statuses, network);
+    let mut load = |name: &str| {
+        load_part(name, statuses, |m| {
+            load_network(&config.store, engines, m, served)
+        })
+    };
+    let (screen, confirm) = (load(SCREEN_BASE), load(JOINT_BASE));
     let heads = load_heads(&config.zoo, &config.frame_heads, screen.is_ok(), statuses);
     let model = FrameModel {
         screen: screen?,
@@ -250,12 +276,18 @@ fn load_network(
     store: &ArtifactStore,
     engines: &Engines,
     manifest: &Manifest,
+    served: &mut Vec<ServedModel>,
 ) -> Result<(Network, &'static str), String> {
     // One thread a frame and as many frames at once as there are cores beats the other way round.
-    let session = engines.session(&read(store, manifest)?, 1, engines.threads)?;
+    let session = engines.batched(manifest, &read(store, manifest)?)?;
     let (backend, (input, output)) = (session.backend(), names(manifest, Some("probabilities"))?);
+    let offered = ServedModel::new(
+        card(manifest, backend)?,
+        Arc::clone(&session) as Arc<dyn Counted>,
+    );
     let network = Network::new(session, input, output, &manifest.labels, manifest.id())
         .map_err(|e| e.to_string())?;
+    served.push(offered);
     Ok((network, backend))
 }
 
@@ -314,8 +346,11 @@ fn load_ears(
     store: &ArtifactStore,
     engines: &Engines,
     statuses: &mut Vec<ModelStatus>,
+    served: &mut Vec<ServedModel>,
 ) -> Part<Ears> {
-    let sound = load_part("yamnet", statuses, |m| load_sound(store, engines, m));
+    let sound = load_part("yamnet", statuses, |m| {
+        load_sound(store, engines, m, served)
+    });
     let vad = load_part("silero-vad", statuses, |m| load_vad(store, engines, m));
     let missing = match sound {
         Ok(model) => {
@@ -380,15 +415,21 @@ fn load_sound(
     store: &ArtifactStore,
     engines: &Engines,
     manifest: &Manifest,
+    served: &mut Vec<ServedModel>,
 ) -> Result<(SoundModel, &'static str), String> {
-    let session = engines.session(&read(store, manifest)?, 1, engines.threads)?;
+    let session = engines.batched(manifest, &read(store, manifest)?)?;
     let (backend, (input, output)) = (session.backend(), names(manifest, Some("scores"))?);
+    let offered = ServedModel::new(
+        card(manifest, backend)?,
+        Arc::clone(&session) as Arc<dyn Counted>,
+    );
     let labels = manifest.labels.clone();
     let model = SoundModel::new(session, input, output, labels, manifest.id())
         .map_err(|e| e.to_string())?;
     model
         .hear(&tone(), 0, &mut SoundMemory::default())
         .map_err(|e| e.to_string())?;
+    served.push(offered);
     Ok((model, backend))
 }
 
@@ -443,7 +484,12 @@ fn load_ocr(
 
 /// The newest linear model of the zoo, with the newest encoder beside it. Without the encoder the
 /// linear model answers alone and the encoder's status says why.
-fn load_chat(zoo: &Path, engines: &Engines, statuses: &mut Vec<ModelStatus>) -> Part<ChatModel> {
+fn load_chat(
+    zoo: &Path,
+    engines: &Engines,
+    statuses: &mut Vec<ModelStatus>,
+    served: &mut Vec<ServedModel>,
+) -> Part<Arc<ChatModel>> {
     let models = zoo_in(zoo).map_err(|e| e.to_string())?;
     let newest = |file: &str| {
         let with = |(m, _): &&(Manifest, PathBuf)| m.task == Task::Chat && m.file(file).is_some();
@@ -470,12 +516,17 @@ fn load_chat(zoo: &Path, engines: &Engines, statuses: &mut Vec<ModelStatus>) -> 
         );
         let backend = loaded
             .as_ref()
-            .map(|(_, backend)| *backend)
+            .map(|(_, served)| served.card().platform.as_str())
             .map_err(Clone::clone);
         statuses.push(status_of(manifest, backend));
-        loaded.ok().map(|(full, _)| full)
+        loaded.ok().map(|(full, encoder)| {
+            served.push(encoder);
+            full
+        })
     });
-    Ok(ChatModel::new(fast, full))
+    let model = Arc::new(ChatModel::new(fast, full));
+    served.push(serve_chat(&model, &manifest.version));
+    Ok(model)
 }
 
 fn grey(width: u32, height: u32) -> RgbImage {

@@ -5,6 +5,7 @@ mod config;
 mod frames;
 mod load;
 mod media;
+mod offered;
 mod report;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,8 +30,10 @@ pub use self::{
     media::SegmentContext,
 };
 use crate::{
+    backend::BackendError,
     category::Category,
     crowd::{Crowd, Signs},
+    engine::{Call, ServedModel},
     policy::{NEUTRAL_STRICTNESS, Policy},
     sound::Ears,
     text::{TermList, TextJudge, shipped_lists},
@@ -46,6 +49,8 @@ const MAX_PREVIOUS: usize = 8;
 const SHORT_WORDS: usize = 2;
 /// The strictest step of a policy.
 const STRICTEST: u8 = 4;
+/// Messages of one request that one thread judges, one after the other.
+const TOGETHER: usize = 4;
 /// What reading together must add before it counts.
 const TOGETHER_GAIN: f32 = 0.2;
 
@@ -119,9 +124,13 @@ pub struct Moderator {
     chat_missing: Option<String>,
     blocklists: Blocklists,
     statuses: Vec<ModelStatus>,
+    served: Vec<Arc<ServedModel>>,
     limits: Limits,
     /// What messages of one channel say together.
     crowd: Mutex<Crowd>,
+    /// Threads for the messages of large requests. More than there are cores: they mostly wait for
+    /// the encoder, which must not keep the threads that compute.
+    waiters: rayon::ThreadPool,
 }
 
 /// The parts of the configuration that are used after loading.
@@ -167,6 +176,7 @@ impl Moderator {
             chat_missing,
             blocklists,
             statuses: parts.statuses,
+            served: parts.served,
             limits: Limits {
                 media: config.media_limits,
                 image: config.image_limits,
@@ -174,12 +184,18 @@ impl Moderator {
                 secret: config.sampling_secret,
             },
             crowd: Mutex::default(),
+            waiters: waiters(config.threads)?,
         })
     }
 
     /// Every model that this build knows and what became of it.
     pub fn models(&self) -> &[ModelStatus] {
         &self.statuses
+    }
+
+    /// The models that other programs may call by themselves.
+    pub fn served(&self) -> &[Arc<ServedModel>] {
+        &self.served
     }
 
     /// The policy for calls that bring none.
@@ -203,13 +219,22 @@ impl Moderator {
         let now_ms = jiff::Timestamp::now().as_millisecond();
         // In the order of the items, before they are judged side by side.
         let signs = self.signs(items, now_ms);
-        // A message takes microseconds; smaller batches are not worth another thread.
-        let verdicts: Vec<Verdict> = items
-            .par_iter()
-            .zip(&signs)
-            .with_min_len(64)
-            .map(|(item, signs)| self.one_text(item, policy, strictness, signs))
-            .collect();
+        let call = Call::current();
+        let one = |(item, signs): (&TextItem, &Signs)| {
+            let call = match item.channel_id.as_deref() {
+                Some(channel) => call.of_tenant(channel),
+                None => call,
+            };
+            call.enter(|| self.one_text(item, policy, strictness, signs))
+        };
+        // Most messages take microseconds and are not worth another thread; the rest wait for the
+        // encoder, and should wait together.
+        let verdicts: Vec<Verdict> = if items.len() <= TOGETHER {
+            items.iter().zip(&signs).map(one).collect()
+        } else {
+            let items = items.par_iter().zip(&signs).with_min_len(TOGETHER);
+            self.waiters.install(|| items.map(one).collect())
+        };
         self.remember(items, &verdicts, now_ms);
         verdicts
     }
@@ -391,6 +416,19 @@ impl Moderator {
             collected.degraded.push(Degraded::new("text", reason));
         }
     }
+}
+
+fn waiters(cores: usize) -> Result<rayon::ThreadPool, LoadError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads((8 * cores).clamp(8, 32))
+        .thread_name(|at| format!("messages-{at}"))
+        .build()
+        .map_err(|error| {
+            LoadError::Backend(BackendError::Load {
+                backend: "engine",
+                message: error.to_string(),
+            })
+        })
 }
 
 /// The channel and the sender of a message, where both are known.

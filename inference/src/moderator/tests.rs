@@ -109,6 +109,7 @@ fn moderator(list: &str, screen: &str) -> (Moderator, Arc<FakeNsfw>) {
         ocr: Ok(OcrEngine::new(graph(), graph(), screen, "ocr@1".into())),
         chat_missing: None,
         blocklists: Blocklists::default(),
+        served: Vec::new(),
         statuses: Vec::new(),
         limits: Limits {
             media: MediaLimits::default(),
@@ -117,6 +118,7 @@ fn moderator(list: &str, screen: &str) -> (Moderator, Arc<FakeNsfw>) {
             secret: Vec::new(),
         },
         crowd: Mutex::default(),
+        waiters: waiters(1).unwrap(),
     };
     (moderator, nsfw)
 }

@@ -10,6 +10,7 @@ mod shipped;
 mod signals;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use novastream_features::text::{
     Normalized, Normalizer,
@@ -74,11 +75,11 @@ fn speaks(category: Category, language: Language) -> bool {
 pub(crate) struct TextJudge {
     normalizer: Normalizer,
     lists: Vec<TermList>,
-    model: Option<ChatModel>,
+    model: Option<Arc<ChatModel>>,
 }
 
 impl TextJudge {
-    pub(crate) fn new(lists: Vec<TermList>, model: Option<ChatModel>) -> Self {
+    pub(crate) fn new(lists: Vec<TermList>, model: Option<Arc<ChatModel>>) -> Self {
         gate::warm_up();
         links::warm_up();
         Self {

@@ -6,25 +6,30 @@
 mod payload;
 mod recorder;
 mod run;
+mod server;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Url};
 use serde::Serialize;
 
-pub use payload::Endpoint;
+pub use payload::{Endpoint, Part};
 pub use recorder::{Errors, Latency};
+pub use server::ServerUse;
 
 use crate::cpu::CpuClock;
 use crate::error::EvalError;
 use crate::report::{Head, Report, Table, cell};
-use payload::Payloads;
+use payload::{Making, Payloads};
 use run::{Measured, Plan};
+use server::Watch;
 
 /// More than this many open sockets is a matter for several machines.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -38,9 +43,22 @@ pub struct LoadOptions {
     /// The service's address, such as http://127.0.0.1:8080
     #[arg(long, value_name = "URL")]
     pub target: String,
-    /// Which endpoint to call
+    /// Which endpoint to call; `raw` sends each --file as it is to the path of --at
     #[arg(long, value_enum, default_value = "text")]
     pub path: Endpoint,
+    /// Path of `raw` requests
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub at: String,
+    /// A header of `raw` requests. Repeat it for more
+    #[arg(long, value_name = "NAME: VALUE")]
+    pub header: Vec<String>,
+    /// Mixed traffic instead of --path and --file: ENDPOINT=WEIGHT or ENDPOINT=WEIGHT:FILE, once
+    /// for each kind of request
+    #[arg(long, value_name = "PART", conflicts_with = "file")]
+    pub mix: Vec<Part>,
+    /// Process of the service on this machine: its CPU time and memory are reported as well
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
     /// What to send: messages, one a line (default: a small built-in list), or a picture or
     /// segment. Repeat it to rotate over several; a stream of one repeated segment lets the
     /// service skip pictures that it has just seen
@@ -56,6 +74,9 @@ pub struct LoadOptions {
     /// Without: closed loop, each connection sends as soon as it has its answer
     #[arg(long, value_name = "R")]
     pub rate: Option<f64>,
+    /// Open loop: the rate that --rate grows or falls to, evenly, until the end
+    #[arg(long, value_name = "R", requires = "rate")]
+    pub ramp_to: Option<f64>,
     /// Seconds to send before measuring
     #[arg(long, value_name = "S", default_value_t = 1.0)]
     pub warmup: f64,
@@ -103,6 +124,8 @@ pub struct LoadReport {
     pub connections: usize,
     /// Requests due per second, open loop only.
     pub rate: Option<f64>,
+    /// What that rate grew or fell to.
+    pub ramp_to: Option<f64>,
     /// As asked for.
     pub warmup_s: f64,
     /// As asked for.
@@ -131,6 +154,10 @@ pub struct LoadReport {
     pub rejected_latency_ms: Option<Latency>,
     /// What was sent.
     pub payload: PayloadReport,
+    /// Share of the requests that got no 2xx answer: refused, failed, unanswered or never sent.
+    pub drop_rate: f64,
+    /// What the service's process used, with `--pid`.
+    pub server: Option<ServerUse>,
     /// CPU seconds that this program itself used, warm-up included; a service on the same machine
     /// had to do without them.
     pub client_cpu_s: Option<f64>,
@@ -139,7 +166,10 @@ pub struct LoadReport {
 impl Report for LoadReport {
     fn write_text(&self, out: &mut String) -> std::fmt::Result {
         let loop_ = match self.rate {
-            Some(rate) => format!("open loop, {rate} requests/s due"),
+            Some(rate) => match self.ramp_to {
+                Some(to) => format!("open loop, {rate} to {to} requests/s due"),
+                None => format!("open loop, {rate} requests/s due"),
+            },
             None => "closed loop".to_owned(),
         };
         writeln!(out, "{}", self.head.line())?;
@@ -154,6 +184,14 @@ impl Report for LoadReport {
             "2xx per second".into(),
             cell(Some(self.throughput_per_s), 1),
         ]);
+        table.row(["drop rate".into(), cell(Some(self.drop_rate), 4)]);
+        if let Some(server) = &self.server {
+            let rate = cell(server.answers_per_cpu_second, 1);
+            table.row(["2xx per CPU second of the service".into(), rate]);
+            let slope = cell(Some(server.rss_slope_mib_per_minute), 2);
+            table.row(["its memory, MiB".into(), cell(Some(server.rss_last_mib), 1)]);
+            table.row(["and its slope, MiB a minute".into(), slope]);
+        }
         for (status, n) in &self.status {
             table.row([format!("status {status}"), n.to_string()]);
         }
@@ -203,7 +241,15 @@ impl Report for LoadReport {
 
 /// Runs the load test that `options` describe.
 pub fn run(options: &LoadOptions) -> Result<LoadReport, EvalError> {
-    let url = payload::address(&options.target, options.path)?;
+    let parts = parts(options);
+    let url = payload::address(&options.target, parts[0].endpoint, &options.at)?;
+    let making = Making {
+        target: options.target.clone(),
+        at: options.at.clone(),
+        headers: headers(&options.header)?,
+        segment_ms: options.segment_ms,
+        fresh_streams: options.fresh_streams,
+    };
     let plan = plan(options)?;
     let timeout = seconds("--timeout", options.timeout, true)?;
     let client = Client::builder()
@@ -215,26 +261,29 @@ pub fn run(options: &LoadOptions) -> Result<LoadReport, EvalError> {
         .pool_max_idle_per_host(plan.connections)
         .build()
         .map_err(|e| EvalError::internal(format!("can't make an HTTP client: {e}")))?;
-    let payloads = Payloads::new(
-        &client,
-        &url,
-        options.path,
-        &options.file,
-        options.segment_ms,
-        options.fresh_streams,
-    )?;
+    let payloads = Payloads::new(&client, &making, &parts)?;
     let (distinct, mean_bytes) = (payloads.distinct(), payloads.mean_bytes());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| EvalError::internal(format!("can't start the runtime: {e}")))?;
     let cpu = CpuClock::start();
-    let (models, measured) = runtime.block_on(async {
+    let (models, measured, server) = runtime.block_on(async {
         let models = models_of(&client, &options.target).await;
         let progress = tokio::spawn(show_progress(plan.warmup + plan.duration));
-        let measured = run::run(client, payloads, plan).await;
+        let watch = options
+            .pid
+            .map(|pid| tokio::spawn(Watch::start(pid, plan.warmup)));
+        let measured = run::run(client, payloads, plan).await?;
         progress.abort();
-        measured.map(|m| (models, m))
+        let server = match watch {
+            None => None,
+            Some(watch) => watch
+                .await
+                .map_err(|e| EvalError::internal(format!("the watch failed: {e}")))??
+                .stop(measured.recorder.accepted()),
+        };
+        Ok::<_, EvalError>((models, measured, server))
     })?;
     let client_cpu_s = cpu.elapsed();
     let Measured { recorder, elapsed } = measured;
@@ -250,6 +299,7 @@ pub fn run(options: &LoadOptions) -> Result<LoadReport, EvalError> {
         });
     }
     let (sent_bytes, received_bytes) = recorder.bytes();
+    let due = requests + recorder.unsent();
     Ok(LoadReport {
         head: Head::new("load", models),
         target: url.to_string(),
@@ -260,6 +310,7 @@ pub fn run(options: &LoadOptions) -> Result<LoadReport, EvalError> {
         },
         connections: plan.connections,
         rate: plan.rate,
+        ramp_to: plan.ramp_to,
         warmup_s: options.warmup,
         duration_s: options.duration,
         elapsed_s: elapsed.as_secs_f64(),
@@ -278,8 +329,35 @@ pub fn run(options: &LoadOptions) -> Result<LoadReport, EvalError> {
             sent_bytes,
             received_bytes,
         },
+        drop_rate: (due - recorder.accepted()) as f64 / due as f64,
+        server,
         client_cpu_s,
     })
+}
+
+/// What is sent, by the options.
+fn parts(options: &LoadOptions) -> Vec<Part> {
+    if options.mix.is_empty() {
+        vec![Part {
+            endpoint: options.path,
+            weight: 1,
+            files: options.file.clone(),
+        }]
+    } else {
+        options.mix.clone()
+    }
+}
+
+fn headers(lines: &[String]) -> Result<HeaderMap, EvalError> {
+    let mut map = HeaderMap::new();
+    for line in lines {
+        let wrong = || EvalError::usage(format!("--header takes NAME: VALUE, not {line:?}"));
+        let (name, value) = line.split_once(':').ok_or_else(wrong)?;
+        let name = HeaderName::from_str(name.trim()).map_err(|_| wrong())?;
+        let value = HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;
+        map.insert(name, value);
+    }
+    Ok(map)
 }
 
 /// Checks the options against their ranges.
@@ -294,11 +372,14 @@ fn plan(options: &LoadOptions) -> Result<Plan, EvalError> {
         warmup: seconds("--warmup", options.warmup, false)?,
         duration: seconds("--duration", options.duration, true)?,
         rate: options.rate,
+        ramp_to: options.ramp_to,
         drain: seconds("--drain", options.drain, false)?,
     };
     if let Some(rate) = options.rate {
-        let planned = rate * (options.warmup + options.duration);
-        if !(rate > 0.0 && planned <= MAX_PLANNED) {
+        let highest = options.ramp_to.map_or(rate, |to| rate.max(to));
+        let planned = highest * (options.warmup + options.duration);
+        let positive = rate > 0.0 && options.ramp_to.is_none_or(|to| to > 0.0);
+        if !(positive && planned <= MAX_PLANNED) {
             return Err(EvalError::usage(format!(
                 "--rate takes more than 0 requests a second, and at most {MAX_PLANNED:.0} in all"
             )));

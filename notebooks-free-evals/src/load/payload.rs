@@ -1,10 +1,11 @@
 //! What is sent: request bodies, prepared before the clock runs.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::ValueEnum;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, Request, Url};
 
 use crate::error::EvalError;
@@ -23,6 +24,8 @@ pub enum Endpoint {
     Image,
     /// `POST /v1/moderate/segment`, one segment a request.
     Segment,
+    /// `POST` of a file's bytes as they are to the path of `--at`, of any HTTP service.
+    Raw,
 }
 
 impl Endpoint {
@@ -32,6 +35,7 @@ impl Endpoint {
             Self::Text => "text",
             Self::Image => "image",
             Self::Segment => "segment",
+            Self::Raw => "raw",
         }
     }
 }
@@ -56,12 +60,57 @@ const MESSAGES: [&str; 16] = [
     "PogChamp PogChamp PogChamp",
 ];
 
-/// Prepared requests that are handed out in turn.
+/// One kind of requests of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Where they go.
+    pub endpoint: Endpoint,
+    /// How many of them for one of a part of weight 1.
+    pub weight: u32,
+    /// What they carry; see [`super::LoadOptions::file`].
+    pub files: Vec<PathBuf>,
+}
+
+impl FromStr for Part {
+    type Err = String;
+
+    /// `ENDPOINT=WEIGHT` or `ENDPOINT=WEIGHT:FILE`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (endpoint, rest) = text.split_once('=').ok_or("give ENDPOINT=WEIGHT[:FILE]")?;
+        let (weight, file) = rest
+            .split_once(':')
+            .map_or((rest, None), |(w, f)| (w, Some(f)));
+        let weight = weight.parse().ok().filter(|w| (1..=1000).contains(w));
+        Ok(Self {
+            endpoint: Endpoint::from_str(endpoint, true)?,
+            weight: weight.ok_or("the weight is a whole number, 1 to 1000")?,
+            files: file.map(PathBuf::from).into_iter().collect(),
+        })
+    }
+}
+
+/// A prepared request.
+#[derive(Debug)]
+struct Prepared {
+    request: Request,
+    size: u64,
+    segment: bool,
+}
+
+/// The requests of one part, in turn.
+#[derive(Debug)]
+struct Line {
+    requests: Vec<Prepared>,
+    next: AtomicU64,
+}
+
+/// Prepared requests that are handed out in turn, parts by their weights.
 #[derive(Debug)]
 pub struct Payloads {
-    requests: Vec<(Request, u64)>,
+    lines: Vec<Line>,
+    /// Which line each turn takes, over and over.
+    order: Vec<usize>,
     next: AtomicU64,
-    endpoint: Endpoint,
     segment_ms: u64,
     fresh_streams: bool,
     /// Tells the streams of this run from those of earlier ones, whose history the service may
@@ -70,7 +119,7 @@ pub struct Payloads {
 }
 
 /// The address of `endpoint` under `target`, which may carry a path prefix.
-pub fn address(target: &str, endpoint: Endpoint) -> Result<Url, EvalError> {
+pub fn address(target: &str, endpoint: Endpoint, at: &str) -> Result<Url, EvalError> {
     let refuse = |reason: &str| EvalError::Target {
         target: target.to_owned(),
         reason: reason.to_owned(),
@@ -96,73 +145,68 @@ pub fn address(target: &str, endpoint: Endpoint) -> Result<Url, EvalError> {
         ));
     }
     let prefix = url.path().trim_end_matches('/').to_owned();
-    url.set_path(&format!("{prefix}/v1/moderate/{}", endpoint.as_str()));
+    let path = match endpoint {
+        Endpoint::Raw => format!("/{}", at.trim_start_matches('/')),
+        _ => format!("/v1/moderate/{}", endpoint.as_str()),
+    };
+    url.set_path(&format!("{prefix}{path}"));
     Ok(url)
 }
 
+/// How requests are made, beside what they carry.
+#[derive(Debug, Clone)]
+pub struct Making {
+    /// The service.
+    pub target: String,
+    /// Path of raw requests.
+    pub at: String,
+    /// More headers of raw requests.
+    pub headers: HeaderMap,
+    /// Milliseconds that a segment's start time advances by.
+    pub segment_ms: u64,
+    /// Whether every segment is its own stream; else each connection is one.
+    pub fresh_streams: bool,
+}
+
 impl Payloads {
-    /// Reads `files` and prepares one request for each (`text`: for each line, or for each of a
-    /// small built-in list when there is no file). `segment_ms` is the length that a segment's
-    /// start time advances by; with `fresh_streams` every segment is its own stream, else each
-    /// connection is one.
-    pub fn new(
-        client: &Client,
-        url: &Url,
-        endpoint: Endpoint,
-        files: &[PathBuf],
-        segment_ms: u64,
-        fresh_streams: bool,
-    ) -> Result<Self, EvalError> {
-        let bodies = match endpoint {
-            Endpoint::Text => text_bodies(files)?,
-            Endpoint::Image | Endpoint::Segment => {
-                if files.is_empty() {
-                    return Err(EvalError::usage(format!(
-                        "--path {} needs --file FILE (repeat it to rotate over several)",
-                        endpoint.as_str()
-                    )));
-                }
-                files
-                    .iter()
-                    .map(|f| read_file(f))
-                    .collect::<Result<_, _>>()?
-            }
-        };
-        let media_type = match endpoint {
-            Endpoint::Text => "application/json",
-            Endpoint::Image | Endpoint::Segment => "application/octet-stream",
-        };
-        let prepare = |body: Vec<u8>| {
-            let size = body.len() as u64;
-            let request = client
-                .request(Method::POST, url.clone())
-                .header(CONTENT_TYPE, HeaderValue::from_static(media_type))
-                .body(body)
-                .build()
-                .map_err(|e| EvalError::internal(format!("can't prepare a request: {e}")))?;
-            Ok((request, size))
-        };
+    /// Reads the files of `parts` and prepares one request for each (`text`: for each line, or for
+    /// each of a small built-in list when there is no file).
+    pub fn new(client: &Client, making: &Making, parts: &[Part]) -> Result<Self, EvalError> {
+        let lines = parts
+            .iter()
+            .map(|part| {
+                Ok(Line {
+                    requests: prepare(client, making, part)?,
+                    next: AtomicU64::new(0),
+                })
+            })
+            .collect::<Result<_, EvalError>>()?;
+        let weights: Vec<u32> = parts.iter().map(|part| part.weight).collect();
         Ok(Self {
-            requests: bodies
-                .into_iter()
-                .map(prepare)
-                .collect::<Result<_, EvalError>>()?,
+            lines,
+            order: spread(&weights),
             next: AtomicU64::new(0),
-            endpoint,
-            segment_ms,
-            fresh_streams,
+            segment_ms: making.segment_ms,
+            fresh_streams: making.fresh_streams,
             run: run_name(),
         })
     }
 
     /// The next request for `connection`, its `turn`-th, and the size of its body.
     pub fn next(&self, connection: usize, turn: u64) -> Result<(Request, u64), EvalError> {
-        let serial = self.next.fetch_add(1, Ordering::Relaxed);
-        let (request, size) = &self.requests[(serial % self.requests.len() as u64) as usize];
-        let mut request = request
+        let at = |count: &AtomicU64, of: usize| {
+            let serial = count.fetch_add(1, Ordering::Relaxed);
+            (serial, (serial % of as u64) as usize)
+        };
+        let (serial, place) = at(&self.next, self.order.len());
+        let line = &self.lines[self.order[place]];
+        let (_, place) = at(&line.next, line.requests.len());
+        let prepared = &line.requests[place];
+        let mut request = prepared
+            .request
             .try_clone()
             .ok_or_else(|| EvalError::internal("a prepared request can't be repeated"))?;
-        if self.endpoint == Endpoint::Segment {
+        if prepared.segment {
             let (stream, sequence) = if self.fresh_streams {
                 (serial, 0)
             } else {
@@ -176,19 +220,80 @@ impl Payloads {
                 .append_pair("sequence", &sequence.to_string())
                 .append_pair("start_ms", &(sequence * self.segment_ms).to_string());
         }
-        Ok((request, *size))
+        Ok((request, prepared.size))
     }
 
     /// How many different bodies there are.
     pub fn distinct(&self) -> usize {
-        self.requests.len()
+        self.lines.iter().map(|line| line.requests.len()).sum()
     }
 
-    /// Mean bytes of a body.
+    /// Mean bytes of a body, over one round of all parts by their weights.
     pub fn mean_bytes(&self) -> f64 {
-        let total: u64 = self.requests.iter().map(|(_, n)| n).sum();
-        total as f64 / self.requests.len() as f64
+        let mean = |line: &Line| {
+            let total: u64 = line.requests.iter().map(|p| p.size).sum();
+            total as f64 / line.requests.len() as f64
+        };
+        let means = self.order.iter().map(|at| mean(&self.lines[*at]));
+        means.sum::<f64>() / self.order.len() as f64
     }
+}
+
+/// The requests of one part.
+fn prepare(client: &Client, making: &Making, part: &Part) -> Result<Vec<Prepared>, EvalError> {
+    let endpoint = part.endpoint;
+    let url = address(&making.target, endpoint, &making.at)?;
+    let bodies = if endpoint == Endpoint::Text {
+        text_bodies(&part.files)?
+    } else {
+        if part.files.is_empty() {
+            return Err(EvalError::usage(format!(
+                "{} needs --file FILE (repeat it to rotate over several)",
+                endpoint.as_str()
+            )));
+        }
+        let read = part.files.iter().map(|f| read_file(f));
+        read.collect::<Result<_, _>>()?
+    };
+    let media_type = match endpoint {
+        Endpoint::Text => "application/json",
+        Endpoint::Image | Endpoint::Segment | Endpoint::Raw => "application/octet-stream",
+    };
+    bodies
+        .into_iter()
+        .map(|body| {
+            let size = body.len() as u64;
+            let mut request = client
+                .request(Method::POST, url.clone())
+                .header(CONTENT_TYPE, HeaderValue::from_static(media_type))
+                .body(body)
+                .build()
+                .map_err(|e| EvalError::internal(format!("can't prepare a request: {e}")))?;
+            if endpoint == Endpoint::Raw {
+                for (name, value) in &making.headers {
+                    request.headers_mut().insert(name, value.clone());
+                }
+            }
+            Ok(Prepared {
+                request,
+                size,
+                segment: endpoint == Endpoint::Segment,
+            })
+        })
+        .collect()
+}
+
+/// Places in proportion to weights, each spread as evenly as it goes.
+fn spread(weights: &[u32]) -> Vec<usize> {
+    let mut places: Vec<(f64, usize)> = weights
+        .iter()
+        .enumerate()
+        .flat_map(|(at, weight)| {
+            (0..*weight).map(move |n| ((f64::from(n) + 0.5) / f64::from(*weight), at))
+        })
+        .collect();
+    places.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    places.into_iter().map(|(_, at)| at).collect()
 }
 
 /// The process and the moment of its start, which differ between runs on one machine.
@@ -240,14 +345,52 @@ fn text_bodies(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, EvalError> {
 mod tests {
     use super::*;
 
+    fn making(fresh_streams: bool) -> Making {
+        Making {
+            target: "http://127.0.0.1:9".into(),
+            at: "/v2/models/chat/infer".into(),
+            headers: [(CONTENT_TYPE, HeaderValue::from_static("x/y"))]
+                .into_iter()
+                .collect(),
+            segment_ms: 2000,
+            fresh_streams,
+        }
+    }
+
+    #[test]
+    fn parts_take_turns_by_their_weights_and_raw_requests_are_sent_as_they_are() {
+        assert_eq!(spread(&[3, 1]), [0, 0, 1, 0]);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("body");
+        std::fs::write(&file, [1, 2, 3]).unwrap();
+        let raw: Part = format!("raw=1:{}", file.display()).parse().unwrap();
+        let parts = ["text=3".parse().unwrap(), raw];
+        let payloads = Payloads::new(&Client::new(), &making(false), &parts).unwrap();
+        let requests: Vec<Request> = (0..8).map(|n| payloads.next(0, n).unwrap().0).collect();
+        let raw: Vec<&Request> = requests
+            .iter()
+            .filter(|r| r.url().path() == "/v2/models/chat/infer")
+            .collect();
+        assert_eq!(raw.len(), 2);
+        assert_eq!(raw[0].headers()[CONTENT_TYPE], "x/y");
+        assert_eq!(raw[0].body().unwrap().as_bytes().unwrap(), [1, 2, 3]);
+        for bad in ["text", "text=0", "video=1", "text=x:f"] {
+            assert!(bad.parse::<Part>().is_err(), "{bad}");
+        }
+    }
+
     fn payloads(endpoint: Endpoint, files: &[PathBuf], fresh: bool) -> Result<Payloads, EvalError> {
-        let url = address("http://127.0.0.1:9", endpoint).unwrap();
-        Payloads::new(&Client::new(), &url, endpoint, files, 2000, fresh)
+        let part = Part {
+            endpoint,
+            weight: 1,
+            files: files.to_vec(),
+        };
+        Payloads::new(&Client::new(), &making(fresh), &[part])
     }
 
     #[test]
     fn only_plain_http_addresses_are_taken() {
-        let url = address("http://localhost:8080/base/", Endpoint::Image).unwrap();
+        let url = address("http://localhost:8080/base/", Endpoint::Image, "").unwrap();
         assert_eq!(url.as_str(), "http://localhost:8080/base/v1/moderate/image");
         for (target, word) in [
             ("https://localhost", "TLS"),
@@ -256,7 +399,7 @@ mod tests {
             ("nonsense", "not an address"),
             ("http://localhost/?a=b", "query"),
         ] {
-            let error = address(target, Endpoint::Text).unwrap_err();
+            let error = address(target, Endpoint::Text, "").unwrap_err();
             assert_eq!(error.code(), "target_invalid");
             assert!(error.to_string().contains(word), "{target}: {error}");
         }

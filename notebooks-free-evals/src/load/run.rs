@@ -27,6 +27,8 @@ pub struct Plan {
     pub duration: Duration,
     /// Requests per second of an open loop; closed without.
     pub rate: Option<f64>,
+    /// What that rate grows (or falls) to, evenly, until the end.
+    pub ramp_to: Option<f64>,
     /// How long after the end an open loop still sends what is overdue.
     pub drain: Duration,
 }
@@ -45,18 +47,34 @@ pub struct Measured {
 struct Schedule {
     start: Instant,
     rate: f64,
+    /// By how much the rate grows, each second.
+    growth: f64,
     total: u64,
 }
 
 impl Schedule {
+    fn new(start: Instant, rate: f64, to: Option<f64>, seconds: f64) -> Self {
+        let to = to.unwrap_or(rate);
+        Self {
+            start,
+            rate,
+            growth: (to - rate) / seconds,
+            total: ((seconds * (rate + to) / 2.0) as u64).max(1),
+        }
+    }
+
     fn due(&self, index: u64) -> Instant {
-        self.start + Duration::from_secs_f64(index as f64 / self.rate)
+        let (n, rate) = (index as f64, self.rate);
+        // From n = rate·t + growth·t²/2, in the form that keeps its digits for a small growth.
+        let root = (rate * rate + 2.0 * self.growth * n).max(0.0).sqrt();
+        self.start + Duration::from_secs_f64(2.0 * n / (rate + root))
     }
 
     /// How many are due at `now`.
     fn due_by(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.start).as_secs_f64();
-        ((elapsed * self.rate) as u64 + 1).min(self.total)
+        let due = elapsed * self.rate + self.growth * elapsed * elapsed / 2.0;
+        (due as u64 + 1).min(self.total)
     }
 
     /// Adds a permit for each request at the moment it is due; returns early on `stop`. A thread of
@@ -157,11 +175,7 @@ async fn open(
     rate: f64,
 ) -> Result<(), EvalError> {
     let seconds = (plan.warmup + plan.duration).as_secs_f64();
-    let schedule = Schedule {
-        start,
-        rate,
-        total: ((seconds * rate) as u64).max(1),
-    };
+    let schedule = Schedule::new(start, rate, plan.ramp_to, seconds);
     let permits = Arc::new(Semaphore::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let pacer = {
@@ -270,11 +284,7 @@ mod tests {
 
     #[test]
     fn requests_are_due_at_even_steps() {
-        let schedule = Schedule {
-            start: Instant::now(),
-            rate: 200.0,
-            total: 50,
-        };
+        let schedule = Schedule::new(Instant::now(), 200.0, None, 0.25);
         let after = |ms| schedule.start + Duration::from_millis(ms);
         assert_eq!(schedule.due(10), after(50));
         assert_eq!(schedule.due_by(schedule.start), 1);
@@ -283,12 +293,23 @@ mod tests {
     }
 
     #[test]
+    fn a_ramp_starts_slow_and_ends_fast() {
+        let schedule = Schedule::new(Instant::now(), 100.0, Some(300.0), 10.0);
+        assert_eq!(schedule.total, 2_000);
+        let at = |n| schedule.due(n).duration_since(schedule.start).as_secs_f64();
+        assert!((at(1) - 0.01).abs() < 1e-3 && (at(2_000) - 10.0).abs() < 1e-6);
+        // 100·t + 10·t² requests are due after t seconds.
+        assert!((at(750) - 5.0).abs() < 1e-6);
+        let later = schedule.start + Duration::from_secs(5);
+        assert_eq!(schedule.due_by(later), 751);
+        let falling = Schedule::new(Instant::now(), 300.0, Some(100.0), 10.0);
+        let gap = falling.due(1_999).duration_since(falling.due(1_998));
+        assert!((gap.as_secs_f64() - 0.01).abs() < 1e-3, "{gap:?}");
+    }
+
+    #[test]
     fn the_pacer_issues_all_and_keeps_the_time() {
-        let schedule = Schedule {
-            start: Instant::now(),
-            rate: 2_000.0,
-            total: 200,
-        };
+        let schedule = Schedule::new(Instant::now(), 2_000.0, None, 0.1);
         let permits = Semaphore::new(0);
         schedule.pace(&permits, &AtomicBool::new(false));
         assert_eq!(permits.available_permits(), 200);

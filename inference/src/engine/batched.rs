@@ -1,0 +1,479 @@
+//! A session whose calls share batches: rows of many callers go through the engine together.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::batcher::{Batcher, Runner, Waiting};
+use super::queue::Limits;
+use super::served::Counted;
+use super::stats::{Snapshot, Stats};
+use crate::backend::{BackendError, NamedTensor, Session, Tensor, TensorData};
+
+/// Rows of one call that wait at the same time, so that one large call cannot fill the queue.
+const WINDOW: usize = 64;
+
+/// How a model is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan<'a> {
+    /// The manifest's name.
+    pub model: &'a str,
+    /// The manifest's version.
+    pub version: &'a str,
+    /// Calls of the engine at once.
+    pub workers: usize,
+    /// Bounds of the queue and of the batches.
+    pub limits: Limits,
+    /// The second axis of the inputs, where it is a length that differs between rows and is padded
+    /// with zeros.
+    pub padded: Option<Padded>,
+}
+
+/// Bounds of rows of tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Padded {
+    /// The longest row.
+    pub longest: usize,
+    /// One more than the largest integer.
+    pub vocabulary: i64,
+}
+
+/// Batches of texts: at most 16 of them and 1,024 padded tokens, which is where a core's throughput
+/// stops growing.
+pub(crate) const TEXTS: Limits = Limits {
+    waiting: 1_024,
+    waiting_of_tenant: 768,
+    batch_items: 16,
+    batch_length: 1_024,
+    bucket: 8,
+};
+
+/// Batches of pictures or windows of sound, all of one size. One fills a core for milliseconds, so a
+/// larger batch gains nothing on a processor and only makes its first row wait for its last.
+pub(crate) const WHOLES: Limits = Limits {
+    waiting: 256,
+    waiting_of_tenant: 192,
+    batch_items: 2,
+    batch_length: 2,
+    bucket: 1,
+};
+
+/// One row of a call: a tensor an input, without the first axis.
+struct Row {
+    tensors: Vec<NamedTensor>,
+    length: usize,
+}
+
+/// See the module.
+pub(crate) struct Batched {
+    batcher: Batcher<Row, Vec<NamedTensor>>,
+    padded: Option<Padded>,
+    backend: &'static str,
+}
+
+impl Batched {
+    /// Puts a queue and `plan.workers` threads before `session`, whose inputs and outputs all have
+    /// rows as their first axis.
+    ///
+    /// # Errors
+    /// [`BackendError::Load`]: a thread could not be started.
+    pub(crate) fn start(plan: Plan<'_>, session: Arc<dyn Session>) -> Result<Self, BackendError> {
+        let backend = session.backend();
+        let padded = plan.padded;
+        let stats = Arc::new(Stats::new(plan.model, plan.version));
+        let runner = Arc::new(Rows {
+            session,
+            padded: padded.is_some(),
+        });
+        let batcher = Batcher::start(
+            stats,
+            plan.model,
+            plan.limits,
+            plan.workers,
+            runner,
+            |row: &Row| row.length,
+        )?;
+        Ok(Self {
+            batcher,
+            padded,
+            backend,
+        })
+    }
+
+    /// The call's rows, each as long as it is.
+    fn rows(&self, inputs: Vec<NamedTensor>) -> Result<Vec<Row>, BackendError> {
+        let count = inputs.first().and_then(|i| i.tensor.shape.first()).copied();
+        let count = count.ok_or_else(|| wrong("", "has no rows".to_owned()))?;
+        let mut rows: Vec<Row> = (0..count)
+            .map(|_| Row {
+                tensors: Vec::with_capacity(inputs.len()),
+                length: 1,
+            })
+            .collect();
+        for NamedTensor { name, tensor } in inputs {
+            let [first, rest @ ..] = tensor.shape.as_slice() else {
+                return Err(wrong(&name, "has no rows".to_owned()));
+            };
+            if *first != count {
+                let message = format!("has {first} rows where the first input has {count}");
+                return Err(wrong(&name, message));
+            }
+            if let Some(padded) = self.padded {
+                padded.check(&name, rest, &tensor.data)?;
+            }
+            let parts = split(tensor.data, count);
+            for (row, data) in rows.iter_mut().zip(parts) {
+                let tensor = Tensor::new(rest.to_vec(), data)?;
+                row.tensors.push(NamedTensor {
+                    name: name.clone(),
+                    tensor,
+                });
+            }
+        }
+        if let Some(padded) = self.padded {
+            rows.iter_mut()
+                .try_for_each(|row| row.trim(padded.longest))?;
+        }
+        Ok(rows)
+    }
+}
+
+impl Padded {
+    fn check(self, name: &str, row: &[usize], data: &TensorData) -> Result<(), BackendError> {
+        if row.is_empty() {
+            return Err(wrong(name, "has no length".to_owned()));
+        }
+        if let TensorData::I64(values) = data
+            && let Some(odd) = values.iter().find(|v| !(0..self.vocabulary).contains(v))
+        {
+            let message = format!("holds {odd}; 0 to {} are known", self.vocabulary - 1);
+            return Err(wrong(name, message));
+        }
+        Ok(())
+    }
+}
+
+impl Row {
+    /// Cuts the zeros at the end that all inputs share: they are padding, and the batch that the row
+    /// joins may need less of it.
+    ///
+    /// # Errors
+    /// What is left is longer than `longest`, or the inputs were of different lengths.
+    fn trim(&mut self, longest: usize) -> Result<(), BackendError> {
+        let lengths = self.tensors.windows(2);
+        let mut uneven = lengths.filter(|w| w[0].tensor.shape[0] != w[1].tensor.shape[0]);
+        if let Some([_, odd]) = uneven.next() {
+            return Err(wrong(&odd.name, "is of another length".to_owned()));
+        }
+        let used = |tensor: &Tensor| {
+            let width: usize = tensor.shape[1..].iter().product();
+            let last = match &tensor.data {
+                TensorData::F32(v) => v.iter().rposition(|x| *x != 0.0),
+                TensorData::I64(v) => v.iter().rposition(|x| *x != 0),
+                TensorData::U8(v) => v.iter().rposition(|x| *x != 0),
+                TensorData::Bytes(v) => v.iter().rposition(|x| !x.is_empty()),
+            };
+            last.map_or(0, |at| at / width.max(1) + 1)
+        };
+        let length = self.tensors.iter().map(|t| used(&t.tensor)).max();
+        self.length = length.unwrap_or(1).max(1);
+        if self.length > longest {
+            let name = self.tensors.first().map_or("", |t| t.name.as_str());
+            let message = format!("is {} long; {longest} is the most", self.length);
+            return Err(wrong(name, message));
+        }
+        for NamedTensor { tensor, .. } in &mut self.tensors {
+            resize(tensor, self.length);
+        }
+        Ok(())
+    }
+}
+
+impl Session for Batched {
+    fn run(&self, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>, BackendError> {
+        let mut answers = Vec::new();
+        let mut waiting: VecDeque<Waiting<_, _>> = VecDeque::new();
+        // An error on the way drops what waits, and with it the work.
+        for row in self.rows(inputs)? {
+            if waiting.len() == WINDOW
+                && let Some(first) = waiting.pop_front()
+            {
+                answers.push(first.wait()?);
+            }
+            waiting.push_back(self.batcher.submit(row.length, row)?);
+        }
+        for one in waiting {
+            answers.push(one.wait()?);
+        }
+        join(answers)
+    }
+
+    fn backend(&self) -> &'static str {
+        self.backend
+    }
+}
+
+impl Counted for Batched {
+    fn counts(&self) -> Snapshot {
+        self.batcher.stats()
+    }
+}
+
+/// Runs rows of many calls as one.
+struct Rows {
+    session: Arc<dyn Session>,
+    padded: bool,
+}
+
+impl Runner<Row, Vec<NamedTensor>> for Rows {
+    fn run(&self, rows: &[Row]) -> Result<Vec<Vec<NamedTensor>>, BackendError> {
+        let length = rows.iter().map(|r| r.length).max().unwrap_or(0);
+        let mut inputs: Vec<NamedTensor> = Vec::new();
+        for row in rows {
+            for (at, NamedTensor { name, tensor }) in row.tensors.iter().enumerate() {
+                let mut tensor = tensor.clone();
+                if self.padded {
+                    resize(&mut tensor, length);
+                }
+                match inputs.get_mut(at) {
+                    None => {
+                        tensor.shape.insert(0, 1);
+                        inputs.push(NamedTensor {
+                            name: name.clone(),
+                            tensor,
+                        });
+                    }
+                    Some(all) => append(all, name, tensor)?,
+                }
+            }
+        }
+        let outputs = self.session.run(inputs)?;
+        let mut answers: Vec<Vec<NamedTensor>> =
+            vec![Vec::with_capacity(outputs.len()); rows.len()];
+        for NamedTensor { name, tensor } in outputs {
+            let [first, rest @ ..] = tensor.shape.as_slice() else {
+                return Err(wrong(&name, "has no rows".to_owned()));
+            };
+            if *first != rows.len() {
+                return Err(wrong(&name, format!("has {first} rows for {}", rows.len())));
+            }
+            for (answer, data) in answers.iter_mut().zip(split(tensor.data, rows.len())) {
+                let tensor = Tensor::new(rest.to_vec(), data)?;
+                answer.push(NamedTensor {
+                    name: name.clone(),
+                    tensor,
+                });
+            }
+        }
+        Ok(answers)
+    }
+}
+
+/// Rows under one another, by the outputs' names.
+fn join(answers: Vec<Vec<NamedTensor>>) -> Result<Vec<NamedTensor>, BackendError> {
+    let mut out: Vec<NamedTensor> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for answer in answers {
+        for NamedTensor { name, mut tensor } in answer {
+            if let Some(at) = places.get(&name) {
+                append(&mut out[*at], &name, tensor)?;
+            } else {
+                tensor.shape.insert(0, 1);
+                places.insert(name.clone(), out.len());
+                out.push(NamedTensor { name, tensor });
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Adds one row, without its first axis, to `all`.
+fn append(all: &mut NamedTensor, name: &str, row: Tensor) -> Result<(), BackendError> {
+    if all.name != name || all.tensor.shape[1..] != row.shape {
+        let message = format!(
+            "has the shape {:?} beside {:?}",
+            row.shape, all.tensor.shape
+        );
+        return Err(wrong(name, message));
+    }
+    match (&mut all.tensor.data, row.data) {
+        (TensorData::F32(all), TensorData::F32(row)) => all.extend(row),
+        (TensorData::I64(all), TensorData::I64(row)) => all.extend(row),
+        (TensorData::U8(all), TensorData::U8(row)) => all.extend(row),
+        (TensorData::Bytes(all), TensorData::Bytes(row)) => all.extend(row),
+        _ => return Err(wrong(name, "differs in type between rows".to_owned())),
+    }
+    all.tensor.shape[0] += 1;
+    Ok(())
+}
+
+/// Makes the first axis `length` long, cutting at the end or padding with zeros.
+fn resize(tensor: &mut Tensor, length: usize) {
+    let width: usize = tensor.shape[1..].iter().product();
+    tensor.shape[0] = length;
+    match &mut tensor.data {
+        TensorData::F32(v) => v.resize(length * width, 0.0),
+        TensorData::I64(v) => v.resize(length * width, 0),
+        TensorData::U8(v) => v.resize(length * width, 0),
+        TensorData::Bytes(v) => v.resize(length * width, Vec::new()),
+    }
+}
+
+/// Equal parts, in order.
+fn split(data: TensorData, parts: usize) -> Vec<TensorData> {
+    fn chunks<T: Clone>(values: Vec<T>, parts: usize) -> Vec<Vec<T>> {
+        if parts == 1 {
+            return vec![values];
+        }
+        let width = values.len() / parts.max(1);
+        (0..parts)
+            .map(|at| values[at * width..(at + 1) * width].to_vec())
+            .collect()
+    }
+    match data {
+        TensorData::F32(v) => chunks(v, parts).into_iter().map(TensorData::F32).collect(),
+        TensorData::I64(v) => chunks(v, parts).into_iter().map(TensorData::I64).collect(),
+        TensorData::U8(v) => chunks(v, parts).into_iter().map(TensorData::U8).collect(),
+        TensorData::Bytes(v) => chunks(v, parts)
+            .into_iter()
+            .map(TensorData::Bytes)
+            .collect(),
+    }
+}
+
+fn wrong(name: &str, message: String) -> BackendError {
+    BackendError::Tensor {
+        name: name.to_owned(),
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Sums each row of `ids`, and remembers the shapes that it saw.
+    struct Sums(Mutex<Vec<Vec<usize>>>);
+
+    impl Session for Sums {
+        fn run(&self, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>, BackendError> {
+            let tensor = &inputs[0].tensor;
+            self.0.lock().unwrap().push(tensor.shape.clone());
+            let TensorData::I64(values) = &tensor.data else {
+                panic!("integers expected");
+            };
+            assert!(!values.contains(&99_999), "on purpose");
+            let sums = values.chunks(tensor.shape[1].max(1));
+            let sums: Vec<f32> = sums.map(|row| row.iter().sum::<i64>() as f32).collect();
+            Ok(vec![NamedTensor::f32("sums", vec![sums.len(), 1], sums)?])
+        }
+
+        fn backend(&self) -> &'static str {
+            "sums"
+        }
+    }
+
+    fn batched(sums: Arc<Sums>) -> Batched {
+        let plan = Plan {
+            model: "sums",
+            version: "1",
+            workers: 2,
+            limits: TEXTS,
+            padded: Some(Padded {
+                longest: 100,
+                vocabulary: 1 << 20,
+            }),
+        };
+        Batched::start(plan, sums).unwrap()
+    }
+
+    fn call(
+        session: &dyn Session,
+        rows: usize,
+        values: Vec<i64>,
+    ) -> Result<Vec<f32>, BackendError> {
+        let shape = vec![rows, values.len() / rows];
+        let input = NamedTensor {
+            name: "ids".into(),
+            tensor: Tensor::new(shape, TensorData::I64(values))?,
+        };
+        let outputs = session.run(vec![input])?;
+        assert_eq!(outputs[0].tensor.shape, [rows, 1]);
+        match &outputs[0].tensor.data {
+            TensorData::F32(values) => Ok(values.clone()),
+            _ => panic!("floats expected"),
+        }
+    }
+
+    #[test]
+    fn callers_padding_is_cut_before_rows_are_sorted_by_length() {
+        let sums = Arc::new(Sums(Mutex::default()));
+        let session = batched(Arc::clone(&sums));
+        let mut values = vec![0; 3 * 100];
+        values[0] = 7;
+        values[100] = 8;
+        values[200..300].fill(1);
+        assert_eq!(call(&session, 3, values).unwrap(), [7.0, 8.0, 100.0]);
+        let shapes = sums.0.lock().unwrap().clone();
+        assert!(shapes.iter().any(|s| s[1] == 1), "{shapes:?}");
+        assert!(shapes.contains(&vec![1, 100]), "{shapes:?}");
+        assert_eq!(session.counts().answered, 3);
+    }
+
+    #[test]
+    fn concurrent_calls_keep_their_rows_and_a_panic_stays_with_its_own() {
+        let session = batched(Arc::new(Sums(Mutex::default())));
+        std::thread::scope(|scope| {
+            for caller in 1..=8i64 {
+                let session = &session;
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        if caller == 8 {
+                            let error = call(session, 1, vec![99_999]).unwrap_err();
+                            assert_eq!(error.code(), "model_panicked");
+                        } else {
+                            let answer = call(session, 2, vec![caller, 0, caller, caller]);
+                            let one = caller as f32;
+                            assert_eq!(answer.unwrap(), [one, 2.0 * one]);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(session.counts().failed, 50);
+    }
+
+    #[test]
+    fn a_call_of_more_rows_than_the_queue_has_places_is_still_served() {
+        let session = batched(Arc::new(Sums(Mutex::default())));
+        let rows = 3 * TEXTS.waiting;
+        let values: Vec<i64> = (1..=rows as i64).collect();
+        let wanted: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+        assert_eq!(call(&session, rows, values).unwrap(), wanted);
+    }
+
+    #[test]
+    fn inputs_without_rows_are_refused() {
+        let session = batched(Arc::new(Sums(Mutex::default())));
+        assert_eq!(session.run(vec![]).unwrap_err().code(), "model_tensor");
+        let flat = |name: &str, shape| NamedTensor {
+            name: name.to_owned(),
+            tensor: Tensor::new(shape, TensorData::I64(vec![1, 2])).unwrap(),
+        };
+        let scalar = NamedTensor {
+            name: "ids".into(),
+            tensor: Tensor::new(vec![], TensorData::I64(vec![1])).unwrap(),
+        };
+        assert!(session.run(vec![scalar]).is_err());
+        assert!(session.run(vec![flat("ids", vec![2])]).is_err());
+        let uneven = vec![flat("ids", vec![1, 2]), flat("mask", vec![2, 1])];
+        assert!(session.run(uneven).is_err());
+        assert!(call(&session, 1, vec![-1]).is_err());
+        assert!(call(&session, 1, vec![1 << 20]).is_err());
+        assert!(call(&session, 1, vec![1; 101]).is_err());
+        let mut padded = vec![0; 300];
+        padded[99] = 1;
+        assert_eq!(call(&session, 1, padded).unwrap(), [1.0]);
+    }
+}

@@ -1,0 +1,209 @@
+"""The engine beside FastAPI + onnxruntime and LitServe: the same ONNX files, threads and load.
+
+For the chat encoder and the frame model: closed loops at 1, 8 and 64 connections; an open loop at 80 %
+of what the engine does at 64; then ten times as much as it can do. One JSON object on stdout, tables on
+stderr. Usage: bench.py FOLDER_OF_PROGRAMS
+"""
+
+import json
+import os
+import random
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+BIN = Path(sys.argv[1])
+HERE = Path(__file__).parent
+SECONDS = float(os.environ.get("BENCH_SECONDS", "8"))
+THREADS = int(os.environ.get("BENCH_THREADS", "2"))
+MODELS = {"text": "chat-minilm", "image": "nsfw-mobilenet-v2"}
+HEADER = "inference-header-content-length"
+
+
+def say(*words):
+    print(*words, file=sys.stderr, flush=True)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Running:
+    """A service on a port of its own, until the block ends."""
+
+    def __init__(self, command, ready, port, env=None):
+        self.url, self.ready = f"http://127.0.0.1:{port}", ready
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **(env or {})}
+        )
+
+    def __enter__(self):
+        for _ in range(300):
+            if self.process.poll() is not None:
+                raise RuntimeError(self.process.stderr.read().decode()[-2000:])
+            try:
+                urllib.request.urlopen(self.url + self.ready, timeout=1)
+                return self
+            except urllib.error.HTTPError as e:
+                if e.code < 500:
+                    return self
+            except OSError:
+                pass
+            time.sleep(0.2)
+        raise RuntimeError("the service did not start")
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(20)
+
+
+def bodies(folder, kind):
+    """The same requests as files for each service: (path, files, headers)."""
+    rng = random.Random(7)
+    ours, theirs, header = [], [], None
+    if kind == "text":
+        # Chat lines have 5 to 15 tokens. Short JSON for everybody.
+        for n in range(64):
+            ids = [101] + [rng.randrange(1996, 29000) for _ in range(rng.randrange(3, 14))] + [102]
+            tensor = lambda name, data: {"name": name, "shape": [1, len(ids)], "datatype": "INT64", "data": data}
+            ones = [1] * len(ids)
+            inputs = [tensor("ids", ids), tensor("mask", ones), tensor("own", ones)]
+            for into, name, body in ((ours, "ours", {"inputs": inputs}), (theirs, "theirs", {"ids": [ids]})):
+                path = folder / f"{name}-{n}.json"
+                path.write_text(json.dumps(body))
+                into.append(path)
+        return (ours, []), (theirs, ["content-type: application/json"])
+    # Pixels as bytes for everybody.
+    for n in range(4):
+        pixels = struct.pack(f"<{224 * 224 * 3}f", *(rng.random() for _ in range(224 * 224 * 3)))
+        head = json.dumps(
+            {
+                "inputs": [
+                    {
+                        "name": "image",
+                        "shape": [1, 224, 224, 3],
+                        "datatype": "FP32",
+                        "parameters": {"binary_data_size": len(pixels)},
+                    }
+                ],
+                "outputs": [{"name": "probabilities"}],
+            }
+        ).encode()
+        header = len(head)
+        for into, name, body in ((ours, "ours", head + pixels), (theirs, "theirs", pixels)):
+            path = folder / f"{name}-{n}.bin"
+            path.write_bytes(body)
+            into.append(path)
+    return (ours, [f"{HEADER}: {header}"]), (theirs, [])
+
+
+def load(service, path, requests, connections, *more, seconds=SECONDS):
+    files, headers = requests
+    command = [BIN / "novastream-eval", "load", "--target", service.url, "--path", "raw", "--at", path]
+    for file in files:
+        command += ["--file", file]
+    for header in headers:
+        command += ["--header", header]
+    command += ["--connections", str(connections), "--duration", str(seconds), "--warmup", "2"]
+    command += ["--pid", str(service.process.pid), "--json", *map(str, more)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.decode()[-2000:])
+    report = json.loads(done.stdout)
+    bad = {s: n for s, n in report["status"].items() if s not in ("200",)}
+    if bad:
+        say("  unexpected answers:", bad)
+    return report
+
+
+def figures(report):
+    latency = report["latency_ms"] or {}
+    return {
+        "per_second": round(report["throughput_per_s"], 1),
+        "p50_ms": latency.get("p50"),
+        "p99_ms": latency.get("p99"),
+        "drop_rate": round(report["drop_rate"], 4),
+    }
+
+
+def compare(kind, folder):
+    graph = folder / f"{kind}.onnx"
+    subprocess.run([BIN / "novastream", "models", "export", MODELS[kind], "--out", graph], check=True)
+    ours, theirs = bodies(folder, kind)
+    python = sys.executable
+    result = {}
+
+    def engine():
+        port = free_port()
+        env = {
+            "NOVASTREAM__DATA_DIR": str(folder / f"data-{port}"),
+            "NOVASTREAM__MODELS__THREADS": str(THREADS),
+            "RAYON_NUM_THREADS": str(THREADS),
+        }
+        command = [BIN / "novastream", "serve", "--listen", f"127.0.0.1:{port}"]
+        return Running(command, "/v2/health/ready", port, env)
+
+    def fastapi():
+        port = free_port()
+        command = [python, HERE / "fastapi_service.py", graph, str(port), str(THREADS)]
+        return Running(command, "/ready", port)
+
+    def litserve():
+        port = free_port()
+        command = [python, HERE / "litserve_service.py", graph, str(port), str(THREADS), kind]
+        return Running(command, "/health", port)
+
+    services = [
+        ("novastream", engine, f"/v2/models/{MODELS[kind]}/infer", ours),
+        ("fastapi", fastapi, f"/{kind}", theirs),
+        ("litserve", litserve, "/predict", theirs),
+    ]
+    for name, start, path, requests in services:
+        result[name] = {}
+        with start() as service:
+            for connections in (1, 8, 64):
+                result[name][connections] = figures(load(service, path, requests, connections))
+                say(f"  {kind:6} {name:11} {connections:3} connections", result[name][connections])
+    for name in ("fastapi", "litserve"):
+        result[name]["ratio"] = {
+            c: round(result["novastream"][c]["per_second"] / result[name][c]["per_second"], 2) for c in (1, 8, 64)
+        }
+        say(f"  {kind:6} novastream / {name}: {result[name]['ratio']}")
+
+    most = result["novastream"][64]["per_second"]
+    with engine() as service:
+        path, requests = services[0][2], services[0][3]
+        rate = 0.8 * most
+        steady = load(service, path, requests, 64, "--rate", rate)
+        alone = result["novastream"][1]["p99_ms"]
+        result["at_80_percent"] = {"rate": round(rate, 1), **figures(steady), "p99_alone_ms": alone}
+        say(f"  {kind:6} at 80 %:", result["at_80_percent"])
+        flood = load(service, path, requests, 256, "--rate", 10 * most, "--drain", 0, seconds=3 * SECONDS)
+        refused = flood["rejected_latency_ms"] or {}
+        result["at_10_times"] = {
+            **figures(flood),
+            "accepted": flood["accepted"],
+            "refused": flood["rejected"],
+            "errors": flood["errors"],
+            "refused_p99_ms": refused.get("p99"),
+            "rss_slope_mib_per_minute": flood["server"] and round(flood["server"]["rss_slope_mib_per_minute"], 2),
+            "rss_mib": flood["server"] and round(flood["server"]["rss_last_mib"], 1),
+        }
+        say(f"  {kind:6} at 10 times:", result["at_10_times"])
+    return result
+
+
+with tempfile.TemporaryDirectory() as work:
+    say(f"bench-serving: {os.cpu_count()} processors, {THREADS} threads a service, load before: {os.getloadavg()[0]:.1f}")
+    out = {"processors": os.cpu_count(), "threads": THREADS, "seconds": SECONDS, "load_before": os.getloadavg()[0]}
+    for kind in os.environ.get("BENCH_MODELS", "text image").split():
+        out[kind] = compare(kind, Path(work))
+    print(json.dumps(out, indent=1))
