@@ -112,7 +112,7 @@ async fn the_openai_package_waits_when_told_to() {
         return;
     };
     let mut settings = settings();
-    settings.queue.workers = 1;
+    settings.queue.text_workers = 1;
     settings.queue.waiting = 0;
     let s = service(settings).await;
     s.judge.shut();

@@ -199,7 +199,7 @@ async fn a_missing_model_is_an_error_and_never_a_zero() {
 #[tokio::test]
 async fn a_full_queue_says_when_to_come_back() {
     let mut small = settings();
-    small.queue.workers = 1;
+    small.queue.text_workers = 1;
     small.queue.waiting = 0;
     let s = service(small).await;
     s.judge.shut();

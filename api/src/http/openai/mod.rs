@@ -19,7 +19,7 @@ use super::{commit, examples};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::judge::{Context, Judge};
-use crate::pool;
+use crate::pool::{self, Pool};
 
 pub use answer::{Moderation, ModerationAnswer};
 use request::Content;
@@ -51,7 +51,8 @@ pub async fn create_moderation(
 ) -> Result<Json<ModerationAnswer>, ApiError> {
     let limits = &app.settings.limits;
     let deadline = pool::wanted_deadline(&headers, limits.deadline_ms)?;
-    app.pool.check()?;
+    // Which queue it is for is known once the body is read.
+    app.texts.check().or_else(|_| app.pool.check())?;
     let limit = Limit {
         // Base64 makes four bytes of three.
         bytes: limits.text_bytes + limits.image_bytes / 3 * 4,
@@ -62,13 +63,14 @@ pub async fn create_moderation(
     let contents = request.contents(limits)?;
     let policy = Arc::clone(app.policies.default_policy());
 
-    let ticket = app.pool.admit()?;
+    let pictures = contents.iter().flatten().any(Content::is_picture);
+    let ticket = workers(&app, pictures).admit()?;
     let contents = picture::fetch_all(contents, &app.settings, deadline).await?;
     let judge = Arc::clone(&app.judge);
     // Not ended with the connection: half of a batch must not be stored.
     let task = tokio::spawn(async move {
         let _held = bytes.held;
-        let judged = app.pool.run(ticket, deadline, move || {
+        let judged = workers(&app, pictures).run(ticket, deadline, move || {
             let model = models(&*judge, &contents);
             let verdicts = verdicts(&*judge, contents, &policy)?;
             Ok::<_, ApiError>((model, verdicts))
@@ -77,6 +79,11 @@ pub async fn create_moderation(
         answer(&app, model, verdicts, deadline).await
     });
     task.await.map_err(ApiError::internal)?.map(Json)
+}
+
+/// Text waits for text only; a picture takes as long as a segment's.
+fn workers(app: &App, pictures: bool) -> &Pool {
+    if pictures { &app.pool } else { &app.texts }
 }
 
 async fn answer(

@@ -82,6 +82,13 @@ pub enum Content {
     Url(String),
 }
 
+impl Content {
+    /// Whether it is one, here or still to be fetched.
+    pub fn is_picture(&self) -> bool {
+        !matches!(self, Self::Text(_))
+    }
+}
+
 impl ModerationRequest {
     /// The contents of each result.
     ///

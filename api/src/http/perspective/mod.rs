@@ -109,7 +109,7 @@ pub async fn analyze_comment(
 ) -> Result<Json<AnalyzeResponse>, ApiError> {
     let limits = &app.settings.limits;
     let deadline = pool::wanted_deadline(&headers, limits.deadline_ms)?;
-    app.pool.check()?;
+    app.texts.check()?;
     let limit = Limit {
         bytes: limits.text_bytes,
         setting: "limits.text_bytes",
@@ -118,7 +118,7 @@ pub async fn analyze_comment(
     let request: AnalyzeRequest = body::json(&headers, &bytes.data)?;
     let wanted = request.check()?;
     let languages = languages(&request)?;
-    let ticket = app.pool.admit()?;
+    let ticket = app.texts.admit()?;
 
     let text = request.comment.text;
     let spans = if request.span_annotations {
@@ -142,7 +142,7 @@ pub async fn analyze_comment(
     let task = tokio::spawn(async move {
         let _held = bytes.held;
         let mut verdicts = app
-            .pool
+            .texts
             .run(ticket, deadline, move || judge.text(&items, &policy))
             .await?;
         let sentences = verdicts.split_off(1.min(verdicts.len()));
