@@ -85,13 +85,20 @@ async fn two_requests_with_one_key_at_once_are_one_verdict() {
 async fn a_full_queue_answers_429_at_once_and_nothing_is_lost() {
     let mut settings = settings();
     settings.queue.workers = 1;
+    settings.queue.text_workers = 1;
     settings.queue.waiting = 2;
     let s = service(settings).await;
     s.judge.shut();
     let body = json!({"items": [{"text": "hello", "channel_id": "c"}]});
-    let accepted: Vec<_> = (0..3)
+    let mut accepted: Vec<_> = (0..3)
         .map(|_| tokio::spawn(s.post_text(&body).send()))
         .collect();
+    // Text and media have queues of their own.
+    while s.app.texts.check().is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(s.app.pool.check().is_ok());
+    accepted.extend((0..3).map(|_| tokio::spawn(s.post_segment("", vec![0; 1000]).send())));
     while s.app.pool.check().is_ok() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -122,6 +129,7 @@ async fn a_full_queue_answers_429_at_once_and_nothing_is_lost() {
 async fn deadlines_count_in_the_queue_and_in_the_models() {
     let mut settings = settings();
     settings.queue.workers = 1;
+    settings.queue.text_workers = 1;
     let s = service(settings).await;
     s.judge.shut();
     let body = json!({"items": [{"text": "hello", "channel_id": "c"}]});
