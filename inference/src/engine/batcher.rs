@@ -67,7 +67,7 @@ impl Pace {
     }
 }
 
-impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
+impl<I: Send + Sync + 'static, O: Send + 'static> Batcher<I, O> {
     /// Starts `workers` threads that run batches with `runner`. `length` tells an input's length
     /// in units of `limits.batch_length`.
     ///
@@ -89,8 +89,23 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
             pace: Arc::default(),
             workers: workers as u64,
         };
+        // Threads of the runner's own: those who wait for a batch may be the threads that a model
+        // would otherwise share its work among, and all would wait for each other.
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(workers)
+            .thread_name({
+                let name = name.to_owned();
+                move |at| format!("{name}-run-{at}")
+            })
+            .build()
+            .map_err(|error| BackendError::Load {
+                backend: "engine",
+                message: format!("no threads for {name}: {error}"),
+            })?;
+        let threads = Arc::new(threads);
         for at in 0..workers {
             let worker = Worker {
+                threads: Arc::clone(&threads),
                 handoff: Arc::clone(&batcher.handoff),
                 clock: batcher.clock,
                 stats: Arc::clone(&batcher.stats),
@@ -192,10 +207,11 @@ struct Worker<I, O> {
     stats: Arc<Stats>,
     pace: Arc<Pace>,
     runner: Arc<dyn Runner<I, O>>,
+    threads: Arc<rayon::ThreadPool>,
     length: fn(&I) -> usize,
 }
 
-impl<I: 'static, O: 'static> Worker<I, O> {
+impl<I: Send + Sync + 'static, O: Send + 'static> Worker<I, O> {
     fn work(self) {
         while let Next::Work { late, batch } = self.handoff.next(|| self.clock.now()) {
             if !late.is_empty() {
@@ -257,7 +273,7 @@ impl<I: 'static, O: 'static> Worker<I, O> {
     }
 
     fn guarded(&self, inputs: &[I]) -> Result<Vec<O>, BackendError> {
-        let outputs = guarded(|| self.runner.run(inputs))?;
+        let outputs = guarded(|| self.threads.install(|| self.runner.run(inputs)))?;
         if outputs.len() == inputs.len() {
             Ok(outputs)
         } else {
