@@ -200,16 +200,24 @@ fn mirrored(image: &RgbImage) -> RgbImage {
 mod tests {
     use super::*;
 
+    /// Soft spots of light and dark, which look the same at any size.
     fn noise(seed: u32, side: u32) -> RgbImage {
+        const SPOTS: u32 = 12;
+        let spot = |x: u32, y: u32| {
+            let n = (x * 73 + y * 179 + seed * 283 + 1).wrapping_mul(2_654_435_761);
+            ((n >> 16) & 255) as f32
+        };
         let mut data = Vec::new();
         for y in 0..side {
             for x in 0..side {
-                let block = (x * 9 / side * 7 + y * 11 / side * 5) * (seed * 37 + 11);
-                data.extend([
-                    (block % 251) as u8,
-                    (block % 97) as u8,
-                    (x * 255 / side) as u8,
-                ]);
+                let at = |v: u32| {
+                    let v = v as f32 * SPOTS as f32 / side as f32;
+                    (v as u32, v.fract())
+                };
+                let ((left, fx), (top, fy)) = (at(x), at(y));
+                let upper = spot(left, top) * (1.0 - fx) + spot(left + 1, top) * fx;
+                let lower = spot(left, top + 1) * (1.0 - fx) + spot(left + 1, top + 1) * fx;
+                data.extend([(upper * (1.0 - fy) + lower * fy) as u8; 3]);
             }
         }
         RgbImage::new(side, side, data).expect("picture")
