@@ -79,6 +79,16 @@ pub struct ChatArgs {
     /// Share of a narrow head's weight given to messages that are harmless elsewhere
     #[arg(long, default_value_t = 0.5)]
     pub background: f32,
+    /// Scores of a better model for the messages of --data, one file for each of them, as
+    /// `novastream-eval chat --scores` writes them: the fast tier learns from these as well
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub teacher: Vec<PathBuf>,
+    /// How much of a label the teacher's score replaces
+    #[arg(long, default_value_t = 0.5, value_name = "X")]
+    pub teacher_share: f32,
+    /// Share of a head's weight that messages have for which only the teacher has an answer
+    #[arg(long, default_value_t = 0.3, value_name = "X")]
+    pub taught: f32,
     /// Fewest held-out positives for a head to ship
     #[arg(long, default_value_t = 50)]
     pub min_positives: usize,
@@ -124,6 +134,17 @@ impl ChatArgs {
         }
         if !(0.0..0.95).contains(&self.background) {
             return Err("--background must be within 0..0.95".to_owned());
+        }
+        if !self.teacher.is_empty() && self.teacher.len() != self.data.len() {
+            return Err(
+                "--teacher needs one file for each file of --data, in their order".to_owned(),
+            );
+        }
+        if !(0.0..=1.0).contains(&self.teacher_share) {
+            return Err("--teacher-share must be within 0..=1".to_owned());
+        }
+        if !(0.0..0.95).contains(&self.taught) {
+            return Err("--taught must be within 0..0.95".to_owned());
         }
         if !positive(self.encoder.encoder_learning_rate) {
             return Err("--encoder-learning-rate must be above 0".to_owned());

@@ -6,6 +6,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::teacher::Taught;
 use crate::disguise::disguise;
 
 /// Part of a disguised copy beside the message as it was written.
@@ -29,6 +30,8 @@ pub struct Sample {
     pub factor: f32,
     /// Label per head of [`CHAT_HEADS`].
     pub labels: [Option<bool>; CHAT_HEADS.len()],
+    /// What a better model says, where there is one.
+    pub taught: Option<Taught>,
 }
 
 /// Everything a training run learns from.
@@ -73,6 +76,7 @@ impl Corpus {
                     validation: held_out(&normalized.text, validation_fraction),
                     factor: 1.0,
                     labels: row.labels,
+                    taught: None,
                 }
             })
             .collect();
@@ -160,6 +164,7 @@ mod tests {
             validation,
             factor: 1.0,
             labels: [None; CHAT_HEADS.len()],
+            taught: None,
         }
     }
 

@@ -80,7 +80,7 @@ pub fn fit(corpus: &Corpus, examples: &[Example], params: &FitParams, tick: impl
                 logit += value * weights[bucket as usize];
             }
             let probability = 1.0 / (1.0 + (-logit).exp());
-            let gradient = example.weight * (probability - f32::from(u8::from(example.positive)));
+            let gradient = example.weight * (probability - example.target);
             bias -= INTERCEPT_STEP * gradient;
             if let Some(source) = example.source {
                 intercepts[usize::from(source)] -= INTERCEPT_STEP * gradient;
@@ -127,6 +127,7 @@ mod tests {
             validation: false,
             factor: 1.0,
             labels: [None; CHAT_HEADS.len()],
+            taught: None,
         };
         let sources = vec!["a".to_owned(), "b".to_owned()];
         Corpus {
@@ -141,6 +142,8 @@ mod tests {
             row,
             source: Some(source),
             positive,
+            target: f32::from(u8::from(positive)),
+            taught: false,
             weight: 1.0,
         }
     }

@@ -13,6 +13,7 @@ pub(crate) mod export;
 pub mod heads;
 pub mod logistic;
 pub mod problem;
+pub(crate) mod teacher;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -45,6 +46,9 @@ pub enum TrainError {
     /// The files hold nothing to learn from.
     #[error("no labelled messages in the given files")]
     NoRows,
+    /// A teacher's scores do not fit the data.
+    #[error("{0}")]
+    Teacher(String),
     /// Every head was below the gate.
     #[error("no head is good enough to ship: {0}; see --min-positives and --min-auc")]
     NoHead(String),
@@ -92,6 +96,7 @@ impl TrainError {
             Self::Usage(_) => "usage",
             Self::Data(error) => error.code(),
             Self::NoRows => "no_rows",
+            Self::Teacher(_) => "teacher",
             Self::NoHead(_) => "no_head",
             Self::Model(_) => "model_shape",
             Self::Save(error) => error.code(),
@@ -168,6 +173,7 @@ fn run_fast(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         started.elapsed().as_secs_f64(),
     ))?;
 
+    teacher::teach(args, &mut corpus)?;
     corpus.add_disguised(&rows, args.disguised, args.seed);
     drop(rows);
     corpus.prune(args.hash_bits, args.min_count);
@@ -209,9 +215,7 @@ pub(crate) fn read(
     let mut data = Vec::new();
     for path in &args.data {
         let mut loaded = load_chat(path)?;
-        loaded.retain(|row| {
-            !args.exclude_source.contains(&row.source) && row.labels.iter().any(Option::is_some)
-        });
+        loaded.retain(|row| is_used(args, row));
         let entry = DataEntry {
             file: file_name(path),
             sha256: novastream_datasets::sha256_file(path)?,
@@ -225,6 +229,11 @@ pub(crate) fn read(
         return Err(TrainError::NoRows);
     }
     Ok((rows, data))
+}
+
+/// Whether a row of the data takes part.
+fn is_used(args: &ChatArgs, row: &ChatRow) -> bool {
+    !args.exclude_source.contains(&row.source) && row.labels.iter().any(Option::is_some)
 }
 
 pub(crate) fn head_params(args: &ChatArgs, corpus: &Corpus) -> HeadParams {
@@ -246,6 +255,8 @@ pub(crate) fn head_params(args: &ChatArgs, corpus: &Corpus) -> HeadParams {
                 .map(|name| args.weight_of(name))
                 .collect(),
             background: args.background,
+            teacher_share: args.teacher_share,
+            taught: args.taught,
         },
         gate: Gate {
             min_positives: args.min_positives,

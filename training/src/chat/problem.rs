@@ -8,6 +8,9 @@
 //! them. The background (messages that their own source calls
 //! not toxic, or not spam) keeps narrow heads quiet on ordinary chat, which their own sources
 //! lack.
+//!
+//! Where a teacher has scored the messages, its score replaces part of a label, and messages without a
+//! label for the head teach with the score alone; nothing is judged by them.
 
 use novastream_datasets::chat::CHAT_HEADS;
 
@@ -19,6 +22,8 @@ const MIN_OF_EACH: usize = 5;
 const WEAK_WEIGHT: f32 = 0.5;
 /// Most background rows for one head.
 const MAX_BACKGROUND: usize = 30_000;
+/// Most messages for one head that only the teacher answers.
+const MAX_TAUGHT: usize = 60_000;
 /// Index of the overall head in [`CHAT_HEADS`].
 const TOXICITY: usize = 0;
 /// Index of `spam` in [`CHAT_HEADS`].
@@ -33,6 +38,10 @@ pub struct Balance {
     pub source_weights: Vec<f32>,
     /// Share of a narrow head's whole weight that the background has, in `0..1`.
     pub background: f32,
+    /// How much of a label the teacher's score replaces, in `0..=1`.
+    pub teacher_share: f32,
+    /// Share of a head's whole weight that messages have which only the teacher answers, in `0..1`.
+    pub taught: f32,
 }
 
 /// One row of a head's problem.
@@ -42,8 +51,12 @@ pub struct Example {
     pub row: u32,
     /// Source index; `None` for background, which has no intercept of its own.
     pub source: Option<u16>,
-    /// The label.
+    /// The label; what the teacher holds more likely where there is none.
     pub positive: bool,
+    /// What is learned, 0 to 1: the label, or what it and the teacher say together.
+    pub target: f32,
+    /// Only the teacher answers for this row.
+    pub taught: bool,
     /// Mean 1 over the problem.
     pub weight: f32,
 }
@@ -140,6 +153,7 @@ impl Problem {
 
         let mut labelled = Vec::new();
         let mut background = Vec::new();
+        let mut taught = Vec::new();
         for (row, sample) in corpus
             .samples
             .iter()
@@ -147,11 +161,20 @@ impl Problem {
             .filter(|(_, sample)| take(sample))
         {
             let source = usize::from(sample.source);
-            let example = |source, positive, weight: f32| Example {
-                row: row as u32,
-                source,
-                positive,
-                weight: weight * sample.factor,
+            let says = sample.taught.as_ref().map(|scores| scores[head]);
+            let says = says.filter(|score| score.is_finite());
+            let example = |source, positive, weight: f32| {
+                let label = f32::from(u8::from(positive));
+                Example {
+                    row: row as u32,
+                    source,
+                    positive,
+                    target: says.map_or(label, |score| {
+                        label + balance.teacher_share * (score - label)
+                    }),
+                    taught: false,
+                    weight: weight * sample.factor,
+                }
             };
             let ordinary = |source: usize| example(None, false, size_weight[source]);
             match (sample.labels[head], role(counts[source])) {
@@ -162,23 +185,28 @@ impl Problem {
                 (None, _) if head != TOXICITY && is_harmless(sample) => {
                     background.push(ordinary(source));
                 }
+                (None, _) => {
+                    if let Some(score) = says {
+                        taught.push(Example {
+                            target: score,
+                            taught: true,
+                            ..example(None, score >= 0.5, size_weight[source])
+                        });
+                    }
+                }
                 _ => {}
             }
         }
         thin(&mut background, MAX_BACKGROUND);
+        thin(&mut taught, MAX_TAUGHT);
         scale(&mut labelled, 1.0);
         let share = if background.is_empty() || head == TOXICITY {
             0.0
         } else {
             balance.background
         };
-        let total = labelled.len() as f32;
-        if share > 0.0 && share < 1.0 && !labelled.is_empty() {
-            let each = total * share / (1.0 - share) / background.len() as f32;
-            scale(&mut background, each);
-            labelled.extend(background);
-            scale(&mut labelled, 1.0);
-        }
+        join(&mut labelled, background, share);
+        join(&mut labelled, taught, balance.taught);
         let sources = counts
             .iter()
             .enumerate()
@@ -207,9 +235,10 @@ impl Problem {
             .map(|part| part.source)
             .collect();
         self.examples.retain(|example| {
-            example
-                .source
-                .is_none_or(|source| !taught.contains(&source))
+            !example.taught
+                && example
+                    .source
+                    .is_none_or(|source| !taught.contains(&source))
         });
         self
     }
@@ -219,6 +248,16 @@ impl Problem {
 fn is_harmless(sample: &Sample) -> bool {
     let labels = &sample.labels;
     labels[TOXICITY] == Some(false) || (labels[TOXICITY].is_none() && labels[SPAM] == Some(false))
+}
+
+/// Adds rows so that they have a share of the whole weight, whose mean stays 1.
+fn join(examples: &mut Vec<Example>, mut more: Vec<Example>, share: f32) {
+    if share > 0.0 && share < 1.0 && !examples.is_empty() && !more.is_empty() {
+        let each = examples.len() as f32 * share / (1.0 - share) / more.len() as f32;
+        scale(&mut more, each);
+        examples.append(&mut more);
+        scale(examples, 1.0);
+    }
 }
 
 /// Keeps every n-th so that at most `most` stay.
@@ -262,6 +301,7 @@ mod tests {
             validation: false,
             factor: 1.0,
             labels,
+            taught: None,
         }
     }
 
@@ -289,6 +329,8 @@ mod tests {
             exponent: 0.5,
             source_weights: Vec::new(),
             background,
+            teacher_share: 0.5,
+            taught: 0.25,
         };
         Problem::gather(&corpus(), head, &balance, |_| true)
     }
@@ -352,6 +394,8 @@ mod tests {
             exponent: 0.5,
             source_weights: Vec::new(),
             background: 0.5,
+            teacher_share: 0.5,
+            taught: 0.25,
         };
         let problem = Problem::gather(&corpus, TOXICITY, &balance, |_| true);
         let of = |problem: &Problem| {
@@ -364,6 +408,39 @@ mod tests {
         assert_eq!(of(&problem), 20);
         let judged = problem.judged();
         assert_eq!((of(&judged), judged.examples.len()), (0, 20));
+    }
+
+    #[test]
+    fn a_teacher_softens_labels_and_answers_where_there_are_none() {
+        let mut corpus = corpus();
+        for sample in &mut corpus.samples {
+            sample.taught = Some(Box::new([0.8; CHAT_HEADS.len()]));
+        }
+        let balance = Balance {
+            exponent: 0.5,
+            source_weights: Vec::new(),
+            background: 0.5,
+            teacher_share: 0.5,
+            taught: 0.25,
+        };
+        let problem = Problem::gather(&corpus, HATE, &balance, |_| true);
+        for example in &problem.examples {
+            let expected = match (example.taught, example.positive) {
+                (true, _) => 0.8,
+                (false, true) => 0.9,
+                (false, false) => 0.4,
+            };
+            assert!((example.target - expected).abs() < 1e-6);
+        }
+        let of = |problem: &Problem| -> f32 {
+            let taught = problem.examples.iter().filter(|e| e.taught);
+            taught.map(|e| e.weight).sum()
+        };
+        let total: f32 = problem.examples.iter().map(|e| e.weight).sum();
+        // What the toxicity source calls toxic has no other label for hate.
+        assert_eq!(problem.examples.iter().filter(|e| e.taught).count(), 5);
+        assert!((of(&problem) / total - 0.25).abs() < 1e-4);
+        assert_eq!(of(&problem.judged()), 0.0);
     }
 
     #[test]

@@ -168,6 +168,7 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         NgramHasher::with_set(args.hash_bits, args.ngram_set),
         args.validation_fraction,
     );
+    crate::chat::teacher::teach(args, &mut corpus)?;
     corpus.add_disguised(&rows, args.disguised, args.seed);
     corpus.prune(args.hash_bits, args.min_count);
     let fast = judge::fast_logits(args, &corpus, validation)?;
