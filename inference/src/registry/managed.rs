@@ -325,7 +325,9 @@ impl<T: Version> Managed<T> {
         let lenient = self.slot.production().is_none_or(|p| !p.value.complete());
         match self.obtain(&wanted, lenient) {
             Ok(next) => {
-                self.slot.swap(next, Instant::now());
+                let now = Instant::now();
+                self.slot.swap(next, now);
+                self.slot.expire(now, self.config.probation);
                 self.count("swapped");
                 tracing::info!(
                     model = self.name, from = running.map(ToString::to_string), to = %wanted,
