@@ -275,8 +275,7 @@ impl Golden {
             }
             for ((wanted, found), output) in pair.values.iter().zip(&values).zip(outputs) {
                 let gap = (wanted - found).abs();
-                // Written so that what is no number fails.
-                if !(gap <= tolerance) {
+                if gap.is_nan() || gap > tolerance {
                     return Err(GoldenError::Differs {
                         question,
                         output: output.clone(),

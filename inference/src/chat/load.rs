@@ -141,13 +141,12 @@ pub(crate) fn load_encoder(
                     None => Some(open(Kernels::Fast)?)
                         .filter(|s| golden.is_some() && check(s, "onnxruntime").is_ok()),
                 };
-                match fast {
-                    Some(session) => (session, Some(Kernels::Fast)),
-                    None => {
-                        let session = open(Kernels::Exact)?;
-                        check(&session, "onnxruntime").map_err(golden_failed)?;
-                        (session, Some(Kernels::Exact))
-                    }
+                if let Some(session) = fast {
+                    (session, Some(Kernels::Fast))
+                } else {
+                    let session = open(Kernels::Exact)?;
+                    check(&session, "onnxruntime").map_err(golden_failed)?;
+                    (session, Some(Kernels::Exact))
                 }
             }
         }

@@ -129,7 +129,7 @@ fn production<'a>(
             "the alias names a version that is not there; the highest one runs"
         );
     }
-    found.or_else(|| of_name().last())
+    found.or_else(|| of_name().next_back())
 }
 
 /// The configured library, `$NOVASTREAM_ONNXRUNTIME`, or the pulled one: the first that loads.

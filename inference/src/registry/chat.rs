@@ -98,12 +98,11 @@ impl ChatLoader {
         let model = LinearChatModel::load(&dir).map_err(|e| fail(e.code(), &e))?;
         let golden = Golden::of(&manifest, &dir).map_err(|e| fail(e.code(), &e))?;
         let golden = golden.map_err(|e| fail(e.code(), &e))?;
-        match golden {
-            Some(golden) => {
-                let largest = check_linear(&golden, &model).map_err(|e| fail(e.code(), &e))?;
-                tracing::debug!(model = %manifest.id(), largest, "golden answers");
-            }
-            None => tracing::info!(model = %manifest.id(), "there are no golden answers"),
+        if let Some(golden) = golden {
+            let largest = check_linear(&golden, &model).map_err(|e| fail(e.code(), &e))?;
+            tracing::debug!(model = %manifest.id(), largest, "golden answers");
+        } else {
+            tracing::info!(model = %manifest.id(), "there are no golden answers");
         }
         let status = status_of(&manifest, Ok("linear"));
         Ok((FastChat::new(model, manifest.id()), status))
@@ -187,12 +186,11 @@ impl Load<ChatVersion> for ChatLoader {
             };
             loaded.iter().find(has).map(|l| &l.value)
         };
-        let (fast, linear_status) = match same(linear) {
-            Some(known) => (known.model.fast(), known.linear_status.clone()),
-            None => {
-                let (fast, status) = self.linear(linear, version)?;
-                (Arc::new(fast), status)
-            }
+        let (fast, linear_status) = if let Some(known) = same(linear) {
+            (known.model.fast(), known.linear_status.clone())
+        } else {
+            let (fast, status) = self.linear(linear, version)?;
+            (Arc::new(fast), status)
         };
         let mut encoder_status = None;
         let mut encoder: Option<Arc<Encoder>> = None;

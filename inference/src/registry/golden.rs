@@ -211,7 +211,7 @@ fn of_encoder(
         for _ in 0..ROUNDS {
             pairs(questions.clone(), |q| full.golden(q))?;
         }
-        Ok((answers, (thread_time() - begun).as_secs_f64()))
+        Ok((answers, thread_time().saturating_sub(begun).as_secs_f64()))
     };
     let outputs: Vec<String> = {
         let heads = parts.model.description.heads.iter();

@@ -125,15 +125,14 @@ impl<T: Version> Slot<T> {
         let production = state.production.as_ref()?;
         let trial = state.trial.as_ref();
         let chosen = trial.filter(|t| key != 0 && self.percent(key) < t.canary);
-        let (loaded, shadow) = match chosen {
-            Some(trial) => (&trial.loaded, None),
-            None => {
-                let shadow = trial.and_then(|t| {
-                    let differences = t.shadow.as_ref()?;
-                    Some((Arc::clone(&t.loaded), Arc::clone(differences)))
-                });
-                (production, shadow)
-            }
+        let (loaded, shadow) = if let Some(trial) = chosen {
+            (&trial.loaded, None)
+        } else {
+            let shadow = trial.and_then(|t| {
+                let differences = t.shadow.as_ref()?;
+                Some((Arc::clone(&t.loaded), Arc::clone(differences)))
+            });
+            (production, shadow)
         };
         Some(Permit {
             loaded: Arc::clone(loaded),

@@ -186,7 +186,9 @@ pub fn put_linear(zoo: &Path, version: &str, harassment: f32) {
 pub fn put_encoder(zoo: &Path, version: &str, bias: f32) {
     let mut model = encoder();
     let (_, values) = model.floats.get_mut("head.bias").unwrap();
-    values.iter_mut().for_each(|v| *v += bias);
+    for value in values {
+        *value += bias;
+    }
     let specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
     let words = "can someone explain the new patch to me please first time here love stream \
                  that was a very good game everyone hello see you tomorrow all and thanks for";
