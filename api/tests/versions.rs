@@ -82,6 +82,8 @@ impl Scene {
         let env = [
             ("NOVASTREAM__MODELS__ZOO", zoo),
             ("NOVASTREAM__MODELS__POLL_MS", "50"),
+            // Else the version before stays in memory, and what happens to its files does not matter.
+            ("NOVASTREAM__MODELS__PROBATION_S", "0"),
         ];
         serve(&data, &env)
     }

@@ -354,6 +354,7 @@ impl<T: Version> Managed<T> {
             return Vec::new();
         };
         if self.refused(&versions) {
+            self.slot.try_out(None);
             return Vec::new();
         }
         let now = self.slot.trial();
