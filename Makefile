@@ -86,6 +86,10 @@ bench-service: ## Latency and throughput of the running service (on an idle mach
 bench-serving: ## The engine beside FastAPI + onnxruntime and LitServe, the same ONNX files (own venv; BENCH_SECONDS=8)
 	@scripts/bench-serving/run.sh
 
+.PHONY: bench-swaps
+bench-swaps: ## A hundred swaps of the chat models under load: failed requests and memory (BENCH_SECONDS=300)
+	@scripts/bench-serving/swaps.sh
+
 .PHONY: bench-recsys
 bench-recsys: ## Recommender beside numpy and implicit; BENCH_MAX_USERS=1000000 for the full growth curve
 	@scripts/bench-recsys/run.sh

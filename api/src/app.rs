@@ -65,7 +65,7 @@ impl App {
         metrics: PrometheusHandle,
     ) -> Self {
         let pool = Pool::new(settings.workers(), settings.queue.waiting);
-        let repository = Repository::new(judge.served(), settings.oip.control);
+        let repository = Repository::new(Arc::clone(&judge), settings.oip.control);
         let texts = Pool::new(settings.text_workers(), settings.queue.waiting);
         let lists = Pool::new(settings.workers(), settings.queue.waiting);
         let histories = Histories::new(Arc::clone(&store));

@@ -133,6 +133,8 @@ codes! {
         "POST /v2/repository/index lists the models."
     ModelControlDisabled "model_control_disabled" 403 "Callers may not load or unload models here"
         "Set oip.control where the callers are trusted."
+    ModelLoadFailed "model_load_failed" 400 "A version of a model could not be loaded"
+        "The version that ran before goes on; the detail has the code, docs/models-live.md explains it."
     TensorInvalid "tensor_invalid" 400 "A tensor of the request is wrong"
         "GET /v2/models/NAME says which names, types and shapes it takes."
     ModelNotLoaded "model_not_loaded" 503 "The model that would answer is not loaded"

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use novastream_features::media::{CancelToken, MediaInfo, Window};
 use novastream_inference::engine::ServedModel;
+use novastream_inference::registry::Trouble;
 use novastream_inference::{
     ImageOptions, ModelStatus, ModerationError, Moderator, Policy, SegmentContext, StreamHistory,
     TextItem, Verdict,
@@ -33,6 +34,11 @@ pub trait Judge: Send + Sync + 'static {
 
     /// The models that may be called by themselves.
     fn served(&self) -> Vec<Arc<ServedModel>> {
+        Vec::new()
+    }
+
+    /// Makes the loaded versions what the alias file says, now; answers what could not be used.
+    fn reload_models(&self) -> Vec<Trouble> {
         Vec::new()
     }
 
@@ -74,11 +80,15 @@ pub trait Judge: Send + Sync + 'static {
 
 impl Judge for Moderator {
     fn models(&self) -> Vec<ModelStatus> {
-        self.models().to_vec()
+        self.models()
     }
 
     fn served(&self) -> Vec<Arc<ServedModel>> {
-        self.served().to_vec()
+        self.served()
+    }
+
+    fn reload_models(&self) -> Vec<Trouble> {
+        self.reload_models()
     }
 
     fn text(&self, items: &[TextItem], policy: &Policy) -> Vec<Verdict> {

@@ -22,4 +22,5 @@ pub mod recommend;
 pub mod serve;
 pub mod store;
 pub mod telemetry;
+pub mod traces;
 pub mod watch;

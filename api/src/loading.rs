@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use novastream_features::media::{Sampling, SourceOptions};
 use novastream_inference::recommend::{Recommender, RecommenderLimits};
+use novastream_inference::registry::RegistryConfig;
 use novastream_inference::{BackendChoice as Backend, Moderator, ModeratorConfig};
 use novastream_models::manifest::{MANIFEST_FILE, Manifest};
 use novastream_models::recommender::RecommenderBundle;
@@ -60,6 +61,7 @@ pub fn moderator(settings: &Settings, sampling_secret: Vec<u8>) -> anyhow::Resul
         BackendChoice::Onnx => Backend::Onnx,
         BackendChoice::Candle => Backend::Candle,
     };
+    config.registry = registry(settings);
     config.sampling.interval_ms = settings.watch.frame_interval_ms;
     config.sampling_secret = sampling_secret;
     config.media_limits.deadline = config
@@ -83,6 +85,20 @@ pub fn moderator(settings: &Settings, sampling_secret: Vec<u8>) -> anyhow::Resul
         );
     }
     Ok(moderator)
+}
+
+/// How versions of models are swapped.
+fn registry(settings: &Settings) -> RegistryConfig {
+    let m = &settings.models;
+    RegistryConfig {
+        aliases: Some(settings.aliases()),
+        poll: Duration::from_millis(m.poll_ms),
+        probation: Duration::from_secs(m.probation_s),
+        error_window: Duration::from_secs(m.error_window_s),
+        max_error_rate: m.max_error_rate,
+        min_requests: m.min_requests,
+        shadow_per_second: m.shadow_per_second,
+    }
 }
 
 /// The recommender with the model that the settings name, or with none.

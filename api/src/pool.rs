@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use novastream_inference::engine::Call;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::timeout_at;
+use tracing::Instrument as _;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::telemetry::{Count, names};
@@ -75,20 +76,22 @@ impl Pool {
         deadline: Instant,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        let queued = timeout_at(deadline.into(), Arc::clone(&self.workers).acquire_owned());
-        let worker = match queued.await {
+        let free = Arc::clone(&self.workers).acquire_owned();
+        let queued = timeout_at(deadline.into(), free);
+        let worker = match queued.instrument(tracing::debug_span!("worker wait")).await {
             Ok(Ok(worker)) => worker,
             Ok(Err(closed)) => return Err(ApiError::internal(closed)),
             Err(_) => return Err(late("in the queue")),
         };
         metrics::histogram!(names::QUEUE_SECONDS).record(ticket.admitted.elapsed());
+        let span = tracing::debug_span!("judge");
         let running = tokio::task::spawn_blocking(move || {
             let _held = (ticket, worker);
             let call = Call {
                 deadline: Some(deadline),
                 ..Call::default()
             };
-            call.enter(job)
+            span.in_scope(|| call.enter(job))
         });
         match timeout_at(deadline.into(), running).await {
             Ok(Ok(value)) => Ok(value),

@@ -5,9 +5,16 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use novastream_inference::engine::names as models;
-use tracing_subscriber::EnvFilter;
+use novastream_inference::registry::names as registry;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::{LogFormat, LogSettings};
+use crate::traces::Traces;
 
 /// Every metric's name.
 pub mod names {
@@ -127,6 +134,22 @@ fn describe() {
         "Entries dropped because their deadline passed while they waited"
     );
     describe_counter!(models::FAILED, "Entries that the model failed on");
+    describe_counter!(registry::LOADS, "Versions that were loaded, or not");
+    describe_counter!(
+        registry::TAKEN_BACK,
+        "Versions that were taken back because their requests failed"
+    );
+    describe_counter!(registry::REQUESTS, "Requests by the version that judged");
+    describe_counter!(registry::SHADOWED, "Requests offered to a shadow");
+    describe_gauge!(
+        registry::DIFFERENCE_MEAN,
+        "Mean difference between candidate and production"
+    );
+    describe_gauge!(registry::DIFFERENCE_MAX, "Largest such difference");
+    describe_counter!(
+        registry::FLIPS,
+        "Answers of candidate and production on different sides of the threshold"
+    );
     describe_histogram!(names::STORE_COMMIT_SECONDS, "Time of one commit");
     describe_histogram!(names::STORE_BATCH_WRITES, "Writes that shared one commit");
     describe_counter!(names::STORE_PRUNED, "Rows deleted by the retention rules");
@@ -183,11 +206,11 @@ impl Drop for StateGauge {
     }
 }
 
-/// Sends log lines to stderr. A second call does nothing.
+/// Sends log lines to stderr, and spans to `traces`. A second call does nothing.
 ///
 /// # Errors
 /// A filter that cannot be parsed.
-pub fn logging(settings: &LogSettings) -> anyhow::Result<()> {
+pub fn logging(settings: &LogSettings, traces: Option<&Traces>) -> anyhow::Result<()> {
     let default = LogSettings::default();
     let from_env = std::env::var("RUST_LOG").ok().filter(|v| !v.is_empty());
     let filter = match from_env {
@@ -196,14 +219,29 @@ pub fn logging(settings: &LogSettings) -> anyhow::Result<()> {
     };
     let filter = EnvFilter::try_new(&filter)
         .map_err(|e| anyhow::anyhow!("the log filter `{filter}` is wrong: {e}"))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A second subscriber is refused; the first one stays, which is what a test run wants.
-    let _ = match settings.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    // Our own spans, whatever the log shows; and what went wrong within them.
+    let ours = |m: &Metadata<'_>| {
+        m.target().starts_with("novastream") && (m.is_span() || *m.level() <= Level::WARN)
     };
+    let ours = FilterFn::new(ours).with_max_level_hint(LevelFilter::DEBUG);
+    let spans = traces.map(|traces| {
+        tracing_opentelemetry::layer()
+            .with_tracer(traces.tracer())
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_filter(ours)
+    });
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match settings.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    // A second subscriber is refused; the first one stays, which is what a test run wants.
+    let _ = tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .with(spans)
+        .try_init();
     Ok(())
 }
 

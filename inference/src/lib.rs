@@ -14,6 +14,7 @@ mod history;
 mod moderator;
 mod policy;
 pub mod recommend;
+pub mod registry;
 mod sound;
 mod text;
 mod verdict;
@@ -27,14 +28,14 @@ pub use self::{
     crowd::{Crowd, Signs},
     history::StreamHistory,
     moderator::{
-        FrameScores, ImageOptions, LoadError, MAX_TEXT_BYTES, ModelState, ModelStatus,
-        ModerationError, Moderator, ModeratorConfig, ONNXRUNTIME_VARIABLE, SegmentContext,
-        TextItem,
+        FrameScores, ImageOptions, LoadError, MAX_TEXT_BYTES, ModerationError, Moderator,
+        ModeratorConfig, ONNXRUNTIME_VARIABLE, SegmentContext, TextItem,
     },
     policy::{
         Confirm, Decision, NEUTRAL_STRICTNESS, Observation, Policy, PolicyError, Problem, Rule,
         decide,
     },
+    registry::{ModelState, ModelStatus},
     sound::{SoundClassifier, SoundClassifierError},
     text::TextListError,
     verdict::{

@@ -2,126 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
+mod tiny;
+
 use std::path::PathBuf;
 
 use novastream_inference::backend::{NamedTensor, OnnxRuntime, Session, Tensor, TensorData};
 use novastream_models::catalog::catalog_entry;
-use novastream_models::encoder::pack::{Description, Quantized};
-use novastream_models::encoder::{ChatEncoder, ChatHead, EncoderConfig, Packed, Route};
+use novastream_models::encoder::{ChatEncoder, Packed};
 use novastream_models::store::ArtifactStore;
 
-const CONFIG: EncoderConfig = EncoderConfig {
-    vocabulary: 60,
-    positions: 20,
-    segments: 2,
-    width: 32,
-    inner: 64,
-    layers: 2,
-    heads: 4,
-};
-
-/// Numbers that look random and are the same every time.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> f32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-    }
-
-    fn many(&mut self, n: usize, scale: f32, around: f32) -> Vec<f32> {
-        (0..n).map(|_| around + scale * self.next()).collect()
-    }
-}
-
-fn encoder() -> ChatEncoder {
-    let mut numbers = Numbers(0x5EED);
-    let mut matrices = BTreeMap::new();
-    let mut floats = BTreeMap::new();
-    let w = CONFIG.width;
-    let mut matrix = |name: String, rows: usize, columns: usize, scales: usize| {
-        let steps = numbers.many(rows * columns, 127.0, 0.0);
-        let steps = steps.into_iter().map(|s| s as i8).collect();
-        let scales = numbers.many(scales, 0.0005, 0.0015);
-        let shape = [rows, columns];
-        matrices.insert(
-            name,
-            Quantized {
-                shape,
-                steps,
-                scales,
-            },
-        );
-    };
-    matrix(
-        "embeddings.words".into(),
-        CONFIG.vocabulary,
-        w,
-        CONFIG.vocabulary,
-    );
-    for layer in 0..CONFIG.layers {
-        for (name, rows, columns) in [
-            ("qkv", w, 3 * w),
-            ("out", w, w),
-            ("up", w, CONFIG.inner),
-            ("down", CONFIG.inner, w),
-        ] {
-            matrix(format!("layers.{layer}.{name}"), rows, columns, columns);
-        }
-    }
-    let mut norm = |numbers: &mut Numbers, name: String| {
-        // What comes into the norm of the embeddings has no bias of its own.
-        let bias = if name == "embeddings.norm" { 0.0 } else { 0.1 };
-        let mut values = numbers.many(w, bias, 0.0);
-        values.extend(numbers.many(w, 0.2, 1.0));
-        values.extend(numbers.many(w, 0.1, 0.0));
-        floats.insert(name, (vec![3, w], values));
-    };
-    norm(&mut numbers, "embeddings.norm".into());
-    for layer in 0..CONFIG.layers {
-        norm(&mut numbers, format!("layers.{layer}.attention_norm"));
-        norm(&mut numbers, format!("layers.{layer}.norm"));
-    }
-    let mut put = |name: String, shape: Vec<usize>, scale| {
-        let values = numbers.many(shape.iter().product(), scale, 0.0);
-        floats.insert(name, (shape, values));
-    };
-    for layer in 0..CONFIG.layers {
-        put(format!("layers.{layer}.qkv_bias"), vec![3 * w], 0.1);
-        put(format!("layers.{layer}.up_bias"), vec![CONFIG.inner], 0.1);
-    }
-    put(
-        "embeddings.positions".into(),
-        vec![CONFIG.positions, w],
-        0.1,
-    );
-    put("embeddings.segments".into(), vec![CONFIG.segments, w], 0.1);
-    put("head.weight".into(), vec![w, 2], 0.5);
-    put("head.bias".into(), vec![2], 0.5);
-    let head = |name: &str| ChatHead {
-        name: name.to_owned(),
-        blend: [1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-    };
-    ChatEncoder {
-        description: Description {
-            config: CONFIG,
-            own_tokens: 12,
-            context_tokens: 8,
-            emoji_names: true,
-            route: Route {
-                short: [0.1, 0.9],
-                long: [0.0, 1.0],
-                router: None,
-            },
-            heads: vec![head("toxicity"), head("hate")],
-        },
-        matrices,
-        floats,
-    }
-}
+use tiny::encoder;
 
 fn texts() -> Vec<(Vec<u32>, Vec<u32>)> {
     vec![

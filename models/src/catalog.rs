@@ -113,12 +113,45 @@ pub fn zoo_in(root: &Path) -> Result<Vec<(Manifest, PathBuf)>, ManifestError> {
             }
         }
     }
+    sort(&mut found);
+    Ok(found)
+}
+
+/// The versions of the model `name` under `root`, oldest first: folders with a manifest, which is not
+/// looked at.
+pub fn versions_in(root: &Path, name: &str) -> Result<Vec<String>, ManifestError> {
+    let mut versions: Vec<String> = folders(&root.join(name))?
+        .into_iter()
+        .filter(|dir| dir.join(MANIFEST_FILE).is_file())
+        .filter_map(|dir| Some(dir.file_name()?.to_str()?.to_owned()))
+        .collect();
+    versions.sort_by(|a, b| compare_versions(a, b));
+    Ok(versions)
+}
+
+/// As [`zoo_in`], but a folder whose manifest can't be used is told of in the log and left out.
+pub fn sound_zoo_in(root: &Path) -> Result<Vec<(Manifest, PathBuf)>, ManifestError> {
+    let mut found = Vec::new();
+    for name in folders(root)? {
+        for version in folders(&name)? {
+            if version.join(MANIFEST_FILE).is_file() {
+                match load_manifest(&version) {
+                    Ok(manifest) => found.push((manifest, version)),
+                    Err(error) => tracing::error!(%error, "a model is left out"),
+                }
+            }
+        }
+    }
+    sort(&mut found);
+    Ok(found)
+}
+
+fn sort(found: &mut [(Manifest, PathBuf)]) {
     found.sort_by(|(a, _), (b, _)| {
         a.name
             .cmp(&b.name)
             .then_with(|| compare_versions(&a.version, &b.version))
     });
-    Ok(found)
 }
 
 /// Reads `dir/manifest.toml` (and its labels file), where `dir` is `…/NAME/VERSION`.

@@ -1,6 +1,8 @@
 //! What a model is: manifests, artifacts, importers, graphs and architectures.
 //!
 //! - [`manifest`]: the TOML that names a model, its files, hashes, sources, labels and contract;
+//! - [`aliases`]: which version of a model is production, and which is on trial;
+//! - [`golden`]: stored answers that a model must still give;
 //! - [`catalog`]: the third-party models we know, and the zoo of models we trained;
 //! - [`store`]: the folder that holds pulled artifacts, verified on every read;
 //! - [`import`]: foreign formats (TensorFlow.js layers, TFLite) turned into ONNX;
@@ -13,11 +15,13 @@
 //! - [`recommender`]: item-to-item, factor and ranking models, and the bundle they ship in;
 //! - [`card`]: model cards made from manifests.
 
+pub mod aliases;
 pub mod candle_graph;
 pub mod card;
 pub mod catalog;
 pub mod encoder;
 pub mod frame_heads;
+pub mod golden;
 pub mod import;
 pub mod linear;
 pub mod manifest;

@@ -109,6 +109,38 @@ pub struct FileSpec {
     pub platform: Option<String>,
 }
 
+/// Which kernels multiply eight-bit numbers where the processor has fast ones that saturate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kernels {
+    /// Exact sums: the same scores on every processor.
+    Exact,
+    /// The engine's fastest.
+    Fast,
+}
+
+impl Kernels {
+    /// The name used in manifests and API answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Fast => "fast",
+        }
+    }
+}
+
+/// How a model in eight bits is run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Int8 {
+    /// The kernels; without them the golden answers decide at load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<Kernels>,
+    /// What the choice was made from, by name (`fast_gap_largest`).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub measured: BTreeMap<String, f64>,
+}
+
 /// Everything we say about one version of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -141,6 +173,9 @@ pub struct Manifest {
     /// Shipped decision thresholds by label or category, 0..=1.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub thresholds: BTreeMap<String, f64>,
+    /// How its eight-bit products are computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int8: Option<Int8>,
     /// Inputs and outputs of the runnable graph.
     #[serde(default)]
     pub contract: Contract,
@@ -300,7 +335,7 @@ pub fn platform() -> String {
     format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
-fn is_slug(name: &str) -> bool {
+pub(crate) fn is_slug(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -309,7 +344,7 @@ fn is_slug(name: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-fn is_version(version: &str) -> bool {
+pub(crate) fn is_version(version: &str) -> bool {
     version.len() <= 32
         && version.starts_with(|c: char| c.is_ascii_digit())
         && !version.contains("..")

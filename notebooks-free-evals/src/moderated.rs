@@ -128,7 +128,8 @@ impl Setup {
             message: e.to_string(),
         })?;
         let takes_part = |m: &&ModelStatus| m.task == subject || others.contains(&m.task.as_str());
-        let statuses: Vec<&ModelStatus> = moderator.models().iter().filter(takes_part).collect();
+        let models = moderator.models();
+        let statuses: Vec<&ModelStatus> = models.iter().filter(takes_part).collect();
         if let Some(wanted) = &options.model {
             check_model(wanted, subject, &statuses)?;
         }
@@ -272,6 +273,11 @@ mod tests {
             state,
             backend: None,
             reason: (state != ModelState::Ready).then(|| "not pulled".into()),
+            kernels: None,
+            alias: None,
+            canary_percent: None,
+            shadow: None,
+            trouble: None,
         }
     }
 

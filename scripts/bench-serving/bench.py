@@ -21,6 +21,7 @@ from pathlib import Path
 BIN = Path(sys.argv[1])
 HERE = Path(__file__).parent
 SECONDS = float(os.environ.get("BENCH_SECONDS", "8"))
+OVERLOAD_SECONDS = float(os.environ.get("BENCH_OVERLOAD_SECONDS", "60"))
 THREADS = int(os.environ.get("BENCH_THREADS", "2"))
 MODELS = {"text": "chat-minilm", "image": "nsfw-mobilenet-v2"}
 HEADER = "inference-header-content-length"
@@ -184,17 +185,26 @@ def compare(kind, folder):
         rate = 0.8 * most
         steady = load(service, path, requests, 64, "--rate", rate)
         alone = result["novastream"][1]["p99_ms"]
-        result["at_80_percent"] = {"rate": round(rate, 1), **figures(steady), "p99_alone_ms": alone}
+        ratio = (steady["latency_ms"] or {}).get("p99", 0) / alone if alone else None
+        result["at_80_percent"] = {
+            "rate": round(rate, 1),
+            **figures(steady),
+            "p99_alone_ms": alone,
+            "p99_over_alone": ratio and round(ratio, 2),
+        }
         say(f"  {kind:6} at 80 %:", result["at_80_percent"])
-        flood = load(service, path, requests, 256, "--rate", 10 * most, "--drain", 0, seconds=3 * SECONDS)
+        flood = load(service, path, requests, 256, "--rate", 10 * most, "--drain", 0, seconds=OVERLOAD_SECONDS)
         refused = flood["rejected_latency_ms"] or {}
         result["at_10_times"] = {
             **figures(flood),
             "accepted": flood["accepted"],
             "refused": flood["rejected"],
             "errors": flood["errors"],
+            "accepted_max_ms": (flood["latency_ms"] or {}).get("max"),
+            "refused_max_ms": refused.get("max"),
             "refused_p99_ms": refused.get("p99"),
             "rss_slope_mib_per_minute": flood["server"] and round(flood["server"]["rss_slope_mib_per_minute"], 2),
+            "rss_first_mib": flood["server"] and round(flood["server"]["rss_first_mib"], 1),
             "rss_mib": flood["server"] and round(flood["server"]["rss_last_mib"], 1),
         }
         say(f"  {kind:6} at 10 times:", result["at_10_times"])

@@ -3,6 +3,8 @@
 # and runs all services in turn under the same load with the same number of threads.
 #   BENCH_BIN      folder of built programs (default: built here, in release)
 #   BENCH_SECONDS  seconds of each stretch (default 8)
+#   BENCH_OVERLOAD_SECONDS  seconds at ten times the rate (default 60)
+#   BENCH_MODELS   "text image" (default) or one of them
 #   BENCH_THREADS  threads of every service's models (default 2)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

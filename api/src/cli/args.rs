@@ -108,6 +108,68 @@ pub enum ModelsCommand {
     Verify(ModelsPullArgs),
     /// Write the ONNX graph that serving runs to a file, for other programs
     Export(ModelsExportArgs),
+    /// Make versions production, or put them on trial; a running service swaps them in
+    Promote(ModelsPromoteArgs),
+    /// Put the version back that was production before, or end a trial
+    Rollback(ModelsRollbackArgs),
+    /// Ask the model in a folder the golden questions and store its answers beside its manifest
+    Golden(ModelsGoldenArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ModelsPromoteArgs {
+    /// Models of the zoo. Several change at once. Without a version: the candidate, else the highest
+    #[arg(value_name = "NAME[@VERSION]", required = true)]
+    pub models: Vec<String>,
+    /// Put them on trial beside production
+    #[arg(long)]
+    pub candidate: bool,
+    /// Percent of channels or users that the candidate judges
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        requires = "candidate",
+        default_value_t = 0.0
+    )]
+    pub canary: f64,
+    /// The candidate scores a sample of what production judges, to compare
+    #[arg(long, requires = "candidate")]
+    pub shadow: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ModelsRollbackArgs {
+    /// Models of the zoo. Several change at once
+    #[arg(value_name = "NAME", required = true)]
+    pub models: Vec<String>,
+    /// End the trial of the candidate; production stays
+    #[arg(long)]
+    pub candidate: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ModelsGoldenArgs {
+    /// Folder of a model that we trained
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -172,12 +234,17 @@ mod tests {
             "novastream models pull --all",
             "novastream models pull yamnet onnxruntime --json",
             "novastream models verify",
+            "novastream models promote chat-linear@0.2.0 chat-minilm",
+            "novastream models promote chat-linear --candidate --canary 5 --shadow",
+            "novastream models rollback chat-linear",
+            "novastream models golden models/zoo/chat-linear/0.1.0",
         ] {
             NovaStream::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));
         }
         for line in [
             "novastream moderate",
             "novastream moderate --text a b",
+            "novastream models promote chat-linear --canary 5",
             "novastream",
         ] {
             assert!(

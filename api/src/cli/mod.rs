@@ -9,6 +9,7 @@ mod output;
 mod remote;
 mod stop;
 mod table;
+mod versions;
 mod watch;
 
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use clap::Parser as _;
 use args::{Command, NovaStream};
 
 use crate::config::Settings;
+use crate::traces::Traces;
 use crate::{http, serve, telemetry};
 
 /// Runs the program with this process's arguments.
@@ -39,7 +41,9 @@ fn run(program: NovaStream) -> anyhow::Result<ExitCode> {
             if let Some(listen) = args.listen {
                 settings.listen = listen;
             }
-            telemetry::logging(&settings.log)?;
+            // Dropped last: it sends what is left.
+            let traces = Traces::new(&settings.telemetry)?;
+            telemetry::logging(&settings.log, traces.as_ref())?;
             runtime()?.block_on(serve::run(settings, args.ready_file))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -67,6 +71,6 @@ fn local_settings(config: Option<&std::path::Path>) -> anyhow::Result<Settings> 
     if log == crate::config::LogSettings::default() && std::env::var_os("RUST_LOG").is_none() {
         log.filter = "error".into();
     }
-    telemetry::logging(&log)?;
+    telemetry::logging(&log, None)?;
     Ok(settings)
 }

@@ -1,4 +1,4 @@
-//! `novastream models`: what is known, what is here, fetch, verify, export.
+//! `novastream models`: what is known, what is here, fetch, verify, export; the rest is in `versions`.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::args::{ModelsArgs, ModelsCommand, ModelsExportArgs, ModelsPullArgs};
-use super::output;
+use super::{output, versions};
 use crate::config::Settings;
 use crate::loading;
 
@@ -28,6 +28,15 @@ pub fn run(args: ModelsArgs) -> anyhow::Result<ExitCode> {
         ModelsCommand::List(a) => list(&super::local_settings(a.config.as_deref())?, a.json),
         ModelsCommand::Pull(a) => pull(&super::local_settings(a.config.as_deref())?, &a),
         ModelsCommand::Export(a) => export(&super::local_settings(a.config.as_deref())?, &a),
+        ModelsCommand::Promote(a) => {
+            versions::promote(&super::local_settings(a.config.as_deref())?, &a)
+        }
+        ModelsCommand::Rollback(a) => {
+            versions::rollback(&super::local_settings(a.config.as_deref())?, &a)
+        }
+        ModelsCommand::Golden(a) => {
+            versions::golden(&super::local_settings(a.config.as_deref())?, &a)
+        }
         ModelsCommand::Verify(a) => verify(&super::local_settings(a.config.as_deref())?, &a),
     }
 }

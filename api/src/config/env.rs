@@ -49,6 +49,18 @@ pub const KEYS: &[(&str, &str)] = &[
     ),
     ("log.format", "`text` or `json`"),
     (
+        "telemetry.otlp_endpoint",
+        "a collector that takes OTLP over HTTP; no traces when absent",
+    ),
+    (
+        "telemetry.sample_ratio",
+        "share of requests without a trace of their own that are traced",
+    ),
+    (
+        "telemetry.queue_spans",
+        "finished spans that may wait to be sent",
+    ),
+    (
         "models.dir",
         "folder of pulled models; NOVASTREAM_MODELS, then DATA_DIR/models",
     ),
@@ -61,6 +73,34 @@ pub const KEYS: &[(&str, &str)] = &[
     (
         "models.threads",
         "threads that one model run may use; 0 chooses",
+    ),
+    (
+        "models.aliases",
+        "the file that says which versions run; DATA_DIR/aliases.toml",
+    ),
+    (
+        "models.poll_ms",
+        "how often that file is looked at, milliseconds",
+    ),
+    (
+        "models.probation_s",
+        "how long a new version is watched and the one before kept, seconds",
+    ),
+    (
+        "models.max_error_rate",
+        "share of failed requests at which a new version is taken back",
+    ),
+    (
+        "models.error_window_s",
+        "the time over which failures are counted, seconds",
+    ),
+    (
+        "models.min_requests",
+        "requests within it below which nothing is concluded",
+    ),
+    (
+        "models.shadow_per_second",
+        "requests a second that a candidate in shadow looks at",
     ),
     (
         "limits.segment_bytes",

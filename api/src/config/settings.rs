@@ -45,6 +45,8 @@ pub struct Settings {
     pub text_lists: Vec<PathBuf>,
     /// Log output.
     pub log: LogSettings,
+    /// Traces.
+    pub telemetry: TelemetrySettings,
     /// Models and the engine that runs them.
     pub models: ModelSettings,
     /// Sizes and times that one request may take.
@@ -79,8 +81,21 @@ pub struct LogSettings {
     pub format: LogFormat,
 }
 
+/// `[telemetry]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetrySettings {
+    /// A collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`; no traces are made when
+    /// absent.
+    pub otlp_endpoint: Option<String>,
+    /// Share of requests without a trace of their own that are traced, 0 to 1.
+    pub sample_ratio: f64,
+    /// Finished spans that may wait to be sent; more are dropped.
+    pub queue_spans: usize,
+}
+
 /// `[models]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSettings {
     /// Folder of pulled models; `DATA_DIR/models` when absent.
@@ -93,6 +108,20 @@ pub struct ModelSettings {
     pub backend: BackendChoice,
     /// Threads that one model run may use; 0 chooses by the machine.
     pub threads: usize,
+    /// The file that says which versions run; `DATA_DIR/aliases.toml` when absent.
+    pub aliases: Option<PathBuf>,
+    /// How often that file is looked at, milliseconds.
+    pub poll_ms: u64,
+    /// How long a new version is watched after a swap, and the one before it kept loaded, seconds.
+    pub probation_s: u64,
+    /// Share of failed requests at which a version on probation is taken back, 0 to 1.
+    pub max_error_rate: f64,
+    /// The time over which failures are counted, seconds.
+    pub error_window_s: u64,
+    /// Requests within that time below which nothing is concluded.
+    pub min_requests: u64,
+    /// Requests a second that a candidate in shadow looks at, at most.
+    pub shadow_per_second: u32,
 }
 
 /// `[limits]`
@@ -267,6 +296,7 @@ impl Default for Settings {
             blocklists: Vec::new(),
             text_lists: Vec::new(),
             log: LogSettings::default(),
+            telemetry: TelemetrySettings::default(),
             models: ModelSettings::default(),
             limits: LimitSettings::default(),
             queue: QueueSettings::default(),
@@ -291,6 +321,16 @@ impl Default for LogSettings {
     }
 }
 
+impl Default for TelemetrySettings {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            sample_ratio: 1.0,
+            queue_spans: 2048,
+        }
+    }
+}
+
 impl Default for ModelSettings {
     fn default() -> Self {
         Self {
@@ -299,6 +339,13 @@ impl Default for ModelSettings {
             onnxruntime: None,
             backend: BackendChoice::Auto,
             threads: 0,
+            aliases: None,
+            poll_ms: 2000,
+            probation_s: 600,
+            max_error_rate: 0.05,
+            error_window_s: 60,
+            min_requests: 50,
+            shadow_per_second: 20,
         }
     }
 }
@@ -422,6 +469,12 @@ impl Settings {
             .path
             .clone()
             .unwrap_or_else(|| self.data_dir.join("novastream.db"))
+    }
+
+    /// The file that says which versions of models run.
+    pub fn aliases(&self) -> PathBuf {
+        let default = || self.data_dir.join(novastream_models::aliases::ALIASES_FILE);
+        self.models.aliases.clone().unwrap_or_else(default)
     }
 
     /// Requests with chat messages judged at the same time, 1 or more.

@@ -34,6 +34,22 @@ pub fn check(s: &Settings) -> Result<(), ConfigError> {
     range("queue.workers", s.queue.workers as u64, 0, 1024)?;
     range("queue.text_workers", s.queue.text_workers as u64, 0, 1024)?;
     range("queue.waiting", s.queue.waiting as u64, 0, 1_000_000)?;
+    range("models.poll_ms", s.models.poll_ms, 50, 3_600_000)?;
+    range("models.probation_s", s.models.probation_s, 0, 86_400)?;
+    share("models.max_error_rate", s.models.max_error_rate)?;
+    range("models.error_window_s", s.models.error_window_s, 1, 3600)?;
+    range("models.min_requests", s.models.min_requests, 1, 1_000_000)?;
+    let per_second = u64::from(s.models.shadow_per_second);
+    range("models.shadow_per_second", per_second, 0, 10_000)?;
+    share("telemetry.sample_ratio", s.telemetry.sample_ratio)?;
+    let spans = s.telemetry.queue_spans as u64;
+    range("telemetry.queue_spans", spans, 1, 1_000_000)?;
+    if let Some(url) = &s.telemetry.otlp_endpoint
+        && !url::Url::parse(url).is_ok_and(|u| u.scheme() == "http" || u.scheme() == "https")
+    {
+        let problem = format!("`{url}` is no http or https URL");
+        return invalid("telemetry.otlp_endpoint", problem);
+    }
     range("models.threads", s.models.threads as u64, 0, 1024)?;
     range("oip.body_bytes", s.oip.body_bytes as u64, 1024, 1 << 30)?;
     range("store.readers", u64::from(s.store.readers), 1, 256)?;
@@ -106,6 +122,14 @@ fn at_least_one(key: &'static str, value: usize) -> Result<(), ConfigError> {
         invalid(key, "it must be 1 or more".into())
     } else {
         Ok(())
+    }
+}
+
+fn share(key: &'static str, value: f64) -> Result<(), ConfigError> {
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        invalid(key, format!("{value} is outside 0 to 1"))
     }
 }
 

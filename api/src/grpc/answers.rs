@@ -22,7 +22,7 @@ pub(super) fn server() -> m::ServerMetadata {
     }
 }
 
-pub(super) fn model(card: &ModelCard) -> m::ModelMetadata {
+pub(super) fn model(card: &ModelCard, versions: Vec<String>) -> m::ModelMetadata {
     let list = |specs: &[TensorSpec]| {
         let one = |s: &TensorSpec| m::TensorMetadata {
             name: s.name.clone(),
@@ -33,7 +33,7 @@ pub(super) fn model(card: &ModelCard) -> m::ModelMetadata {
     };
     m::ModelMetadata {
         name: card.name.clone(),
-        versions: vec![card.version.clone()],
+        versions,
         platform: card.platform.clone(),
         inputs: list(&card.inputs),
         outputs: list(&card.outputs),
@@ -110,9 +110,9 @@ pub(super) fn stats(entry: &Entry) -> m::ModelStatistics {
             success: span(s.answered, ns(s.queued + s.computed)),
             fail: span(s.failed + s.shed + s.late, ns(s.failed_time)),
             queue: span(s.answered, ns(s.queued)),
-            compute_input: span(s.answered, entry.read_ns.load(Ordering::Relaxed)),
+            compute_input: span(s.answered, entry.counts.read_ns.load(Ordering::Relaxed)),
             compute_infer: span(s.answered, ns(s.computed)),
-            compute_output: span(s.answered, entry.written_ns.load(Ordering::Relaxed)),
+            compute_output: span(s.answered, entry.counts.written_ns.load(Ordering::Relaxed)),
         }),
         batch_stats: batches.collect(),
     }

@@ -49,7 +49,8 @@ async fn call(State(app): State<App>, Path(method): Path<String>, request: Reque
         "ModelMetadata" => {
             unary(limit, request, async |which: m::Which| {
                 let entry = app.repository.ready(&which.name, &which.version)?;
-                Ok(answers::model(entry.model.card()))
+                let versions = app.repository.versions(&which.name);
+                Ok(answers::model(entry.model.card(), versions))
             })
             .await
         }
@@ -63,11 +64,10 @@ async fn call(State(app): State<App>, Path(method): Path<String>, request: Reque
         "ModelStatistics" => {
             unary(limit, request, async |which: m::Which| {
                 let model_stats = if which.name.is_empty() {
-                    app.repository.all().map(answers::stats).collect()
+                    app.repository.all().iter().map(answers::stats).collect()
                 } else {
-                    vec![answers::stats(
-                        app.repository.known(&which.name, &which.version)?,
-                    )]
+                    let entry = app.repository.known(&which.name, &which.version)?;
+                    vec![answers::stats(&entry)]
                 };
                 Ok(m::StatisticsResponse { model_stats })
             })
@@ -76,17 +76,23 @@ async fn call(State(app): State<App>, Path(method): Path<String>, request: Reque
         "RepositoryIndex" => {
             unary(limit, request, async |wanted: m::IndexRequest| {
                 let models = app.repository.all();
-                let listed = models.filter(|m| m.offered() || !wanted.ready);
+                let listed = models.iter().filter(|m| m.offered() || !wanted.ready);
                 Ok(m::IndexResponse {
                     models: listed.map(answers::index).collect(),
                 })
             })
             .await
         }
-        "RepositoryModelLoad" | "RepositoryModelUnload" => {
-            let offered = method == "RepositoryModelLoad";
+        "RepositoryModelLoad" => {
             unary(limit, request, async |which: m::Control| {
-                app.repository.offer(&which.model_name, offered)?;
+                app.repository.load(&which.model_name).await?;
+                Ok(m::Empty {})
+            })
+            .await
+        }
+        "RepositoryModelUnload" => {
+            unary(limit, request, async |which: m::Control| {
+                app.repository.unload(&which.model_name)?;
                 Ok(m::Empty {})
             })
             .await

@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 use super::render::{self, Rendering};
 use crate::error::{ApiError, ErrorCode};
 use crate::telemetry::names;
+use crate::traces;
 
 /// The header that carries a request's id, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -75,7 +76,10 @@ pub async fn wrap(request: Request, next: Next) -> Response {
         .map_or_else(|| "unmatched".to_owned(), |p| p.as_str().to_owned());
     let span = tracing::info_span!(
         "request", %method, route, request_id = %id, trace_id = trace_id(request.headers()),
+        status = tracing::field::Empty,
+        otel.kind = tracing::field::Empty, otel.name = tracing::field::Empty,
     );
+    traces::join(&span, request.headers(), known_method(&method), &route);
 
     let answer = next.run(request).instrument(span.clone()).await;
     let mut response = problem_of(answer, &path, &id).await;
@@ -85,12 +89,9 @@ pub async fn wrap(request: Request, next: Next) -> Response {
 
     let status = response.status();
     let elapsed = begun.elapsed();
+    span.record("status", status.as_u16());
     span.in_scope(|| {
-        tracing::debug!(
-            status = status.as_u16(),
-            ms = elapsed.as_secs_f64() * 1e3,
-            "answered"
-        );
+        tracing::debug!(ms = elapsed.as_secs_f64() * 1e3, "answered");
     });
     let method = known_method(&method);
     metrics::counter!(

@@ -174,7 +174,11 @@ pub fn watches() -> Value {
 pub fn models() -> Value {
     json!({"models": [
         {"name": "chat-linear", "version": "1.0.0", "task": "chat", "state": "ready",
-         "backend": "linear"},
+         "backend": "linear", "alias": "production"},
+        {"name": "chat-linear", "version": "1.1.0", "task": "chat", "state": "ready",
+         "backend": "linear", "alias": "candidate", "canary_percent": 5.0,
+         "shadow": {"scored": 812, "dropped": 3, "failed": 0,
+                    "heads": {"toxicity": {"mean": 0.011, "max": 0.42, "flips": 4}}}},
         {"name": "yamnet", "version": "1", "task": "audio-events", "state": "not_loaded",
          "reason": "not pulled: run `novastream models pull yamnet`"},
     ]})

@@ -72,7 +72,8 @@ async fn ready(State(app): State<App>) -> Result<StatusCode, ApiError> {
 
 async fn model(State(app): State<App>, Path(which): Path<Which>) -> Result<Json<Value>, ApiError> {
     let entry = app.repository.ready(&which.model, &which.version)?;
-    Ok(Json(describe::model(entry.model.card())))
+    let versions = app.repository.versions(&which.model);
+    Ok(Json(describe::model(entry.model.card(), &versions)))
 }
 
 async fn model_ready(
@@ -89,13 +90,13 @@ async fn config(State(app): State<App>, Path(which): Path<Which>) -> Result<Json
 }
 
 async fn all_stats(State(app): State<App>) -> Json<Value> {
-    let stats: Vec<Value> = app.repository.all().map(describe::stats).collect();
+    let stats: Vec<Value> = app.repository.all().iter().map(describe::stats).collect();
     Json(json!({"model_stats": stats}))
 }
 
 async fn stats(State(app): State<App>, Path(which): Path<Which>) -> Result<Json<Value>, ApiError> {
     let entry = app.repository.known(&which.model, &which.version)?;
-    Ok(Json(json!({"model_stats": [describe::stats(entry)]})))
+    Ok(Json(json!({"model_stats": [describe::stats(&entry)]})))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -115,17 +116,17 @@ async fn index(State(app): State<App>, body: Body) -> Result<Json<Value>, ApiErr
             .map_err(|e| ApiError::new(ErrorCode::InvalidJson, e.to_string()))?
     };
     let models = app.repository.all();
-    let listed = models.filter(|m| m.offered() || !request.ready);
+    let listed = models.iter().filter(|m| m.offered() || !request.ready);
     Ok(Json(listed.map(describe::index).collect()))
 }
 
 async fn load(State(app): State<App>, Path(which): Path<Which>) -> Result<StatusCode, ApiError> {
-    app.repository.offer(&which.model, true)?;
+    app.repository.load(&which.model).await?;
     Ok(StatusCode::OK)
 }
 
 async fn unload(State(app): State<App>, Path(which): Path<Which>) -> Result<StatusCode, ApiError> {
-    app.repository.offer(&which.model, false)?;
+    app.repository.unload(&which.model)?;
     Ok(StatusCode::OK)
 }
 

@@ -22,6 +22,7 @@ use crate::histories;
 use crate::judge::{Context, Tally};
 use crate::pool::{self, Ticket};
 use crate::store::{IdempotencyKey, NewVerdict, StoredVerdict, Write, with_place};
+use tracing::Instrument as _;
 
 /// Says that the answer is a stored one.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -110,7 +111,7 @@ pub async fn moderate_segment(
         deadline,
         cancel: cancel.0.clone(),
     };
-    let answer = tokio::spawn(work.run(bytes, ticket))
+    let answer = tokio::spawn(work.run(bytes, ticket).in_current_span())
         .await
         .map_err(ApiError::internal)??;
     let json = [(

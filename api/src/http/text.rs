@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use novastream_inference::TextItem;
 use novastream_inference::engine::{Call, Priority};
 use serde::Deserialize;
+use tracing::Instrument as _;
 use utoipa::ToSchema;
 
 use super::body::{self, Limit};
@@ -93,7 +94,7 @@ pub async fn moderate_text(
     let ticket = app.texts.admit()?;
     let judge = Arc::clone(&app.judge);
     // Not ended with the connection: half of a batch must not be stored.
-    let task = tokio::spawn(async move {
+    let task = async move {
         let _held = bytes.held;
         let judged = app.texts.run(ticket, deadline, move || {
             // Somebody's message is held until this answer is there.
@@ -117,7 +118,8 @@ pub async fn moderate_text(
             .map(|(at, text)| with_place(*at, text))
             .collect();
         Ok::<_, ApiError>(format!("{{\"results\":[{}]}}", placed.join(",")))
-    });
+    };
+    let task = tokio::spawn(task.in_current_span());
     let json = task.await.map_err(ApiError::internal)??;
     Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }

@@ -13,15 +13,15 @@ pub fn server() -> Value {
     json!({"name": SERVER, "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS})
 }
 
-/// `GET /v2/models/NAME`
-pub fn model(card: &ModelCard) -> Value {
+/// `GET /v2/models/NAME`; `versions` are all that are loaded.
+pub fn model(card: &ModelCard, versions: &[String]) -> Value {
     let list = |specs: &[TensorSpec]| -> Vec<Value> {
         let one = |s: &TensorSpec| json!({"name": s.name, "datatype": tensors::name(s.data), "shape": s.shape});
         specs.iter().map(one).collect()
     };
     json!({
         "name": card.name,
-        "versions": [card.version],
+        "versions": versions,
         "platform": card.platform,
         "inputs": list(&card.inputs),
         "outputs": list(&card.outputs),
@@ -70,8 +70,8 @@ pub fn stats(entry: &Entry) -> Value {
     let s = entry.model.stats();
     let one = |count: u64, ns: u64| json!({"count": count, "ns": ns});
     let ns = |time: Duration| time.as_nanos() as u64;
-    let read = entry.read_ns.load(Ordering::Relaxed);
-    let written = entry.written_ns.load(Ordering::Relaxed);
+    let read = entry.counts.read_ns.load(Ordering::Relaxed);
+    let written = entry.counts.written_ns.load(Ordering::Relaxed);
     let none = one(0, 0);
     let batches: Vec<Value> = s
         .by_size

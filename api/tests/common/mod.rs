@@ -85,6 +85,11 @@ impl Judge for FakeJudge {
             state: ModelState::Ready,
             backend: None,
             reason: None,
+            kernels: None,
+            alias: None,
+            canary_percent: None,
+            shadow: None,
+            trouble: None,
         }]
     }
 

@@ -2,8 +2,11 @@
 
 use std::{
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
 };
+
+use novastream_models::manifest::Dim;
+use novastream_models::onnx::{Attr, GraphBuilder, Values, encode};
 
 use ort::{
     environment::Environment,
@@ -85,6 +88,42 @@ impl OnnxRuntime {
         width: usize,
     ) -> Result<OnnxSession, BackendError> {
         self.sessions(graph, threads, width, true)
+    }
+
+    /// Whether the fast kernels saturate on this processor, found out once by a product of the largest
+    /// numbers. `true` where that can't be found out: exact kernels are right everywhere.
+    pub fn saturates(&self) -> bool {
+        static SATURATES: OnceLock<bool> = OnceLock::new();
+        *SATURATES.get_or_init(|| {
+            let saturates = self.probe().unwrap_or_else(|error| {
+                tracing::warn!(%error, "can't tell whether eight-bit products saturate");
+                true
+            });
+            tracing::debug!(saturates, "eight-bit products");
+            saturates
+        })
+    }
+
+    /// Rows of 255 times columns of 127, quantised as the encoder's graph is.
+    fn probe(&self) -> Result<bool, BackendError> {
+        const K: usize = 64;
+        const N: usize = 16;
+        let mut graph = GraphBuilder::new("probe");
+        graph.input("x", &[Dim::Fixed(1), Dim::Fixed(K as u64)]);
+        graph.output("sum", &[Dim::Fixed(1), Dim::Fixed(N as u64)]);
+        let parts = ["steps", "scale", "zero"];
+        graph.node_of_many("DynamicQuantizeLinear", &parts, &["x"], &[]);
+        graph.constant("weights", &[K, N], &Values::I8(vec![127; K * N]));
+        graph.constant("weights.zero", &[], &Values::I8(vec![0]));
+        let inputs = ["steps", "weights", "zero", "weights.zero"];
+        graph.node("MatMulInteger", "product", &inputs, &[]);
+        graph.node("Cast", "sum", &["product"], &[("to", Attr::Int(1))]);
+        let session = self.session(&encode(&graph.finish()), 1, 1)?;
+        let input = NamedTensor::f32("x", vec![1, K], vec![1.0; K])?;
+        let mut outputs = session.run(vec![input])?;
+        let (_, sums) = super::take_f32(&mut outputs, "sum")?;
+        let exact = (K * 255 * 127) as f32;
+        Ok(sums.iter().any(|sum| *sum != exact))
     }
 
     fn sessions(

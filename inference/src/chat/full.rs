@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use novastream_features::text::{EncoderText, Normalized, WordPiece};
+use novastream_features::text::{EncoderText, Normalized, Normalizer, WordPiece};
 use novastream_models::encoder::pack::Description;
 use novastream_models::encoder::{ChatEncoder, ChatHead, Route, RouteInputs, fast_logit};
+use novastream_models::golden::Question;
 
 use super::{ChatInput, Scores};
 use crate::backend::{BackendError, NamedTensor, Session, Tensor, TensorData, take_f32};
@@ -112,6 +113,42 @@ impl FullChat {
             bytes: input.raw.len(),
             disguised: input.normalized.signals.disguises() > 0,
         }
+    }
+
+    /// The same on another session of the same weights.
+    pub(crate) fn behind(self, session: Arc<dyn Session>) -> Self {
+        Self { session, ..self }
+    }
+
+    /// Names of the logits.
+    pub(crate) fn outputs(&self) -> Vec<String> {
+        let heads = self.description.heads.iter();
+        heads.map(|head| head.name.clone()).collect()
+    }
+
+    /// The logits of a message, the encoder's alone.
+    pub(crate) fn golden(&self, question: &Question) -> Result<Vec<f32>, BackendError> {
+        let Question::Text { text, previous } = question else {
+            return Err(BackendError::Tensor {
+                name: "text".to_owned(),
+                message: "is asked for by no message".to_owned(),
+            });
+        };
+        let previous: Vec<&str> = previous.iter().map(String::as_str).collect();
+        let normalized = Normalizer::new().normalize(text);
+        let tokens = self
+            .text
+            .tokens(&self.tokenizer, text, &normalized, &previous);
+        self.logits(&[&tokens])
+    }
+
+    /// Runs `n` texts of `length` tokens.
+    pub(crate) fn warm(&self, n: usize, length: usize) -> Result<(), BackendError> {
+        let length = length.clamp(2, self.description.config.positions);
+        let mut tokens = vec![self.tokenizer.class(); length - 1];
+        tokens.push(self.tokenizer.separator());
+        let text = (tokens, Vec::new());
+        self.logits(&vec![&text; n.max(1)]).map(drop)
     }
 
     /// Runs the encoder once, on a batch of unequal lengths.

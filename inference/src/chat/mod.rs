@@ -8,6 +8,7 @@ mod scorer;
 mod session;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use novastream_features::text::Normalized;
 
@@ -15,8 +16,8 @@ pub use self::scorer::{ChatScorer, ChatScorerError};
 pub(crate) use self::{
     fast::FastChat,
     full::{FullChat, FullInput},
-    load::load_encoder,
-    session::ChatSession,
+    load::{Encoder, EncoderParts, load_encoder},
+    session::serve_chat,
 };
 use crate::{backend::BackendError, category::Category};
 
@@ -54,13 +55,18 @@ pub(crate) struct ChatScores {
 
 /// Both tiers.
 pub(crate) struct ChatModel {
-    fast: FastChat,
-    full: Option<FullChat>,
+    fast: Arc<FastChat>,
+    full: Option<Arc<FullChat>>,
 }
 
 impl ChatModel {
-    pub(crate) fn new(fast: FastChat, full: Option<FullChat>) -> Self {
+    pub(crate) fn new(fast: Arc<FastChat>, full: Option<Arc<FullChat>>) -> Self {
         Self { fast, full }
+    }
+
+    /// The fast tier.
+    pub(crate) fn fast(&self) -> Arc<FastChat> {
+        Arc::clone(&self.fast)
     }
 
     /// Name of the model that made a message's scores.

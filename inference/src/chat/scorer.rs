@@ -1,6 +1,7 @@
 //! The chat models alone, without lists, rules and policy: what evaluation looks at.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use novastream_features::text::{Normalized, Normalizer};
 use novastream_models::linear::LinearChatModel;
@@ -58,14 +59,14 @@ impl ChatScorer {
             .map(|dir| {
                 let manifest = manifest(dir).map_err(|e| fail(dir, e))?;
                 let runtime = runtime(None, &ArtifactStore::from_env());
-                let (encoder, _) = load_encoder(&manifest, dir, runtime.as_ref(), true, 1)
-                    .map_err(|message| fail(dir, message))?;
-                backend = encoder.backend();
-                Ok(encoder)
+                let encoder = load_encoder(&manifest, dir, runtime.as_ref(), true, 1, &[])
+                    .map_err(|e| fail(dir, e.message))?;
+                backend = encoder.full.backend();
+                Ok(encoder.full)
             })
             .transpose()?;
         Ok(Self {
-            model: ChatModel::new(linear, encoder),
+            model: ChatModel::new(Arc::new(linear), encoder),
             normalizer: Normalizer::new(),
             backend,
         })

@@ -8,14 +8,14 @@ use novastream_features::text::{Normalized, Normalizer};
 use super::{ChatInput, ChatModel, ChatTier};
 use crate::backend::{BackendError, NamedTensor, Session, Tensor, TensorData};
 use crate::category::Category;
-use crate::engine::{Counted, Snapshot, Stats};
+use crate::engine::{Counted, DataType, ModelCard, ServedModel, Snapshot, Stats, TensorSpec};
 
 /// Texts of one call that are normalised together; bounds memory.
 const CHUNK: usize = 256;
 
 /// `text` (byte strings, `[texts]`) in; `scores` (floats, `[texts, labels]`) and `encoder` (one byte
 /// a text, 1 where the encoder was asked) out.
-pub(crate) struct ChatSession {
+struct ChatSession {
     model: Arc<ChatModel>,
     normalizer: Normalizer,
     labels: Vec<Category>,
@@ -23,7 +23,7 @@ pub(crate) struct ChatSession {
 }
 
 impl ChatSession {
-    pub(crate) fn new(model: Arc<ChatModel>, name: &str, version: &str) -> Self {
+    fn new(model: Arc<ChatModel>, name: &str, version: &str) -> Self {
         let labels = model.categories().into_iter().collect();
         Self {
             model,
@@ -34,7 +34,7 @@ impl ChatSession {
     }
 
     /// The categories of `scores`, in its order.
-    pub(crate) fn labels(&self) -> &[Category] {
+    fn labels(&self) -> &[Category] {
         &self.labels
     }
 
@@ -112,6 +112,30 @@ impl Counted for ChatSession {
     fn counts(&self) -> Snapshot {
         self.stats.snapshot()
     }
+}
+
+/// Both chat tiers as one model, `chat`: texts in, scores out.
+pub(crate) fn serve_chat(model: &Arc<ChatModel>, version: &str) -> ServedModel {
+    const NAME: &str = "chat";
+    let session = ChatSession::new(Arc::clone(model), NAME, version);
+    let labels: Vec<String> = session.labels().iter().map(ToString::to_string).collect();
+    let spec = |name: &str, data, shape| TensorSpec {
+        name: name.to_owned(),
+        data,
+        shape,
+    };
+    let card = ModelCard {
+        name: NAME.to_owned(),
+        version: version.to_owned(),
+        platform: session.backend().to_owned(),
+        inputs: vec![spec("text", DataType::Bytes, vec![-1])],
+        outputs: vec![
+            spec("scores", DataType::F32, vec![-1, labels.len() as i64]),
+            spec("encoder", DataType::U8, vec![-1]),
+        ],
+        labels,
+    };
+    ServedModel::new(card, Arc::new(session))
 }
 
 fn wrong(message: &str) -> BackendError {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::batcher::{Batcher, Runner, Waiting};
 use super::queue::Limits;
 use super::served::Counted;
+use super::shapes::Shapes;
 use super::stats::{Snapshot, Stats};
+use super::trace::{CallSpan, RowSpan};
 use crate::backend::{BackendError, NamedTensor, Session, Tensor, TensorData};
 
 /// Rows of one call that wait at the same time, so that one large call cannot fill the queue.
@@ -61,6 +63,7 @@ pub(crate) const WHOLES: Limits = Limits {
 struct Row {
     tensors: Vec<NamedTensor>,
     length: usize,
+    span: RowSpan,
 }
 
 /// See the module.
@@ -68,6 +71,9 @@ pub(crate) struct Batched {
     batcher: Batcher<Row, Vec<NamedTensor>>,
     padded: Option<Padded>,
     backend: &'static str,
+    shapes: Arc<Shapes>,
+    model: String,
+    version: String,
 }
 
 impl Batched {
@@ -80,9 +86,11 @@ impl Batched {
         let backend = session.backend();
         let padded = plan.padded;
         let stats = Arc::new(Stats::new(plan.model, plan.version));
+        let shapes = Arc::new(Shapes::default());
         let runner = Arc::new(Rows {
             session,
             padded: padded.is_some(),
+            shapes: Arc::clone(&shapes),
         });
         let batcher = Batcher::start(
             stats,
@@ -96,7 +104,20 @@ impl Batched {
             batcher,
             padded,
             backend,
+            shapes,
+            model: plan.model.to_owned(),
+            version: plan.version.to_owned(),
         })
+    }
+
+    /// Shapes of the last batches: rows, and their padded length.
+    pub(crate) fn shapes(&self) -> Vec<(usize, usize)> {
+        self.shapes.recent()
+    }
+
+    /// Whether anything waits.
+    pub(crate) fn busy(&self) -> bool {
+        self.batcher.waiting() > 0
     }
 
     /// The call's rows, each as long as it is.
@@ -107,6 +128,7 @@ impl Batched {
             .map(|_| Row {
                 tensors: Vec::with_capacity(inputs.len()),
                 length: 1,
+                span: RowSpan::none(),
             })
             .collect();
         for NamedTensor { name, tensor } in inputs {
@@ -192,13 +214,16 @@ impl Session for Batched {
     fn run(&self, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>, BackendError> {
         let mut answers = Vec::new();
         let mut waiting: VecDeque<Waiting<_, _>> = VecDeque::new();
+        let rows = self.rows(inputs)?;
+        let span = CallSpan::new(&self.model, &self.version, rows.len());
         // An error on the way drops what waits, and with it the work.
-        for row in self.rows(inputs)? {
+        for mut row in rows {
             if waiting.len() == WINDOW
                 && let Some(first) = waiting.pop_front()
             {
                 answers.push(first.wait()?);
             }
+            row.span = span.row();
             waiting.push_back(self.batcher.submit(row.length, row)?);
         }
         for one in waiting {
@@ -222,11 +247,14 @@ impl Counted for Batched {
 struct Rows {
     session: Arc<dyn Session>,
     padded: bool,
+    shapes: Arc<Shapes>,
 }
 
 impl Runner<Row, Vec<NamedTensor>> for Rows {
     fn run(&self, rows: &[Row]) -> Result<Vec<Vec<NamedTensor>>, BackendError> {
         let length = rows.iter().map(|r| r.length).max().unwrap_or(0);
+        self.shapes.saw(rows.len(), length);
+        let _spans: Vec<_> = rows.iter().map(|r| r.span.run(rows.len())).collect();
         let mut inputs: Vec<NamedTensor> = Vec::new();
         for row in rows {
             for (at, NamedTensor { name, tensor }) in row.tensors.iter().enumerate() {

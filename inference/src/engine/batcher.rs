@@ -163,6 +163,11 @@ impl<I: Send + Sync + 'static, O: Send + 'static> Batcher<I, O> {
         }
     }
 
+    /// Entries that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.handoff.depth(self.clock.now()).entries
+    }
+
     pub(crate) fn stats(&self) -> Snapshot {
         self.stats.snapshot()
     }

@@ -16,8 +16,10 @@ mod call;
 mod handoff;
 mod queue;
 mod served;
+mod shapes;
 mod stats;
 mod sync;
+mod trace;
 
 pub(crate) use self::{
     batched::{Batched, Padded, Plan, TEXTS, WHOLES},

@@ -11,6 +11,7 @@ use novastream_models::store::{ArtifactStore, zoo_dir};
 use crate::{
     backend::{BackendChoice, BackendError},
     policy::{Policy, PolicyError},
+    registry::RegistryConfig,
     text::TextListError,
     vision::BlocklistError,
 };
@@ -36,6 +37,8 @@ pub struct ModeratorConfig {
     pub threads: usize,
     /// Which engine runs the graphs.
     pub backend: BackendChoice,
+    /// How versions of models are swapped while they are in use.
+    pub registry: RegistryConfig,
     /// Bounds on decoding.
     pub media_limits: MediaLimits,
     /// Bounds on single pictures.
@@ -64,6 +67,7 @@ impl ModeratorConfig {
             onnxruntime: None,
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             backend: BackendChoice::default(),
+            registry: RegistryConfig::default(),
             media_limits: MediaLimits::default(),
             image_limits: ImageLimits::default(),
             sampling: Sampling::default(),

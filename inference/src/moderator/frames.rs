@@ -57,15 +57,15 @@ impl Moderator {
         if frames.is_empty() {
             return;
         }
-        let call = Call::current();
+        let (call, span) = (Call::current(), tracing::Span::current());
         let (looked, read) = rayon::join(
             || {
                 let clock = Clock::start();
-                let look = |frame| call.enter(|| self.look(frame, policy));
+                let look = |frame| span.in_scope(|| call.enter(|| self.look(frame, policy)));
                 let looked: Vec<Looked> = frames.par_iter().map(look).collect();
                 (looked, clock.ms())
             },
-            || call.enter(|| self.read_screens(frames, offset_ms, memory)),
+            || span.in_scope(|| call.enter(|| self.read_screens(frames, offset_ms, memory))),
         );
         timings.frames_ms = looked.1;
         let (screens, ocr_ms, text_ms) = read;
@@ -215,6 +215,7 @@ impl Moderator {
                 return (collected, ocr_ms, text_ms);
             }
         };
+        let judging = self.text.open(Call::current().tenant);
         let mut unread = 0;
         let mut written = false;
         for frame in frames {
@@ -238,14 +239,14 @@ impl Moderator {
                     .into_iter()
                     .map(|line| {
                         let scores = if letters(&line.text) >= MIN_LETTERS {
-                            self.text.judge(&line.text)?
+                            judging.judge(&line.text)?
                         } else {
                             crate::text::TextScores::default()
                         };
                         Ok((line, scores))
                     })
                     .collect::<Result<Vec<_>, BackendError>>()?;
-                let whole = self.text.judge(&text)?;
+                let whole = judging.judge(&text)?;
                 let at_ms = offset_ms + frame.timestamp_ms;
                 collected.add_screen(at_ms, &lines, whole, &ocr.id);
                 Ok(())
@@ -262,7 +263,7 @@ impl Moderator {
             collected.degraded.push(Degraded::new("ocr", reason));
         }
         if written {
-            self.note_chat(&mut collected);
+            self.note_chat(&judging, &mut collected);
         }
         (collected, ocr_ms, text_ms)
     }

@@ -7,61 +7,29 @@ use std::{
 
 use novastream_features::{media::Audio, picture::RgbImage};
 use novastream_models::{
-    catalog::{catalog_entry, zoo_in},
+    aliases::Aliases,
+    catalog::{catalog_entry, sound_zoo_in},
     encoder::pack,
     frame_heads::{FrameHeads, JOINT_BASE, SCREEN_BASE},
+    golden::{Golden, Question},
     import::MODEL_FILE,
-    linear::{self, LinearChatModel},
+    linear,
     manifest::{Manifest, Task},
     onnx,
     sound::{CNN_FILE, SoundCnn},
     store::{ArtifactStore, read_verified},
 };
-use serde::{Deserialize, Serialize};
 
-use super::offered::{card, serve_chat};
+use super::engines::{Engines, runtime};
+use super::offered::card;
 use super::{LoadError, ModeratorConfig};
 use crate::{
-    backend::{BackendChoice, CandleSession, OnnxRuntime, Session},
-    chat::{ChatModel, FastChat, load_encoder},
-    engine::{Batched, Counted, Plan, ServedModel, WHOLES},
+    backend::{BackendChoice, OnnxRuntime, Session as _},
+    engine::{Counted, ServedModel},
+    registry::{ANY, ChatLoader, ChatSlot, Keeper, Kept, ModelState, ModelStatus, status_of},
     sound::{Ears, Gate, SmallEars, SoundMemory, SoundModel, VadModel},
     vision::{FrameModel, Graph, LoadedHead, Network, OcrEngine},
 };
-
-/// Names the shared library for programs that have no configuration file.
-pub const ONNXRUNTIME_VARIABLE: &str = "NOVASTREAM_ONNXRUNTIME";
-
-/// Whether a model is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum ModelState {
-    /// Loaded, verified and warmed up.
-    Ready,
-    /// Not in use; the reason says why.
-    NotLoaded,
-}
-
-/// One model of this process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct ModelStatus {
-    /// The manifest's name.
-    pub name: String,
-    /// The manifest's version.
-    pub version: String,
-    /// What it is for, such as `chat` or `audio-events`.
-    pub task: String,
-    /// Whether it is in use.
-    pub state: ModelState,
-    /// The engine that runs it: `onnxruntime`, `candle` or `linear`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backend: Option<String>,
-    /// Why it is not in use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
 
 /// A part of the pipeline, or why it is missing.
 pub(super) type Part<T> = Result<T, String>;
@@ -71,16 +39,10 @@ pub(super) struct Parts {
     pub nsfw: Part<FrameModel>,
     pub sound: Part<Ears>,
     pub ocr: Part<OcrEngine>,
-    pub chat: Part<Arc<ChatModel>>,
+    pub chat: Part<Arc<ChatSlot>>,
+    pub keeper: Keeper,
     pub statuses: Vec<ModelStatus>,
     pub served: Vec<Arc<ServedModel>>,
-}
-
-/// The engines that graphs are given to.
-struct Engines {
-    runtime: Part<OnnxRuntime>,
-    candle: bool,
-    threads: usize,
 }
 
 pub(super) fn load_parts(config: &ModeratorConfig) -> Result<Parts, LoadError> {
@@ -102,18 +64,28 @@ pub(super) fn load_parts(config: &ModeratorConfig) -> Result<Parts, LoadError> {
             .map_err(Clone::clone);
         statuses.push(status_of(&manifest, status));
     }
-    let engines = Engines {
+    let engines = Arc::new(Engines {
         runtime,
         candle: config.backend != BackendChoice::Onnx,
         threads: config.threads.max(1),
-    };
+    });
     let store = &config.store;
     let mut served = Vec::new();
-    let chat = load_chat(&config.zoo, &engines, &mut statuses, &mut served);
-    let nsfw = load_frames(config, &engines, &mut statuses, &mut served);
-    let sound = load_ears(&config.zoo, store, &engines, &mut statuses, &mut served);
+    // Before it is read: a change in between is seen later rather than never.
+    let seen = Keeper::stamp(config.registry.aliases.as_deref());
+    let aliases = read_aliases(config);
+    let chat = load_chat(config, &engines, &aliases);
+    let nsfw = load_frames(config, &engines, &aliases, &mut statuses, &mut served);
+    let sound = load_ears(config, &engines, &aliases, &mut statuses, &mut served);
     let ocr = load_ocr(store, &engines, &mut statuses);
-    for status in statuses.iter().filter(|s| s.state == ModelState::NotLoaded) {
+    let kept = chat.iter().map(|c| Arc::clone(&c.managed) as Arc<dyn Kept>);
+    let keeper = Keeper::start(&config.registry, kept.collect(), seen);
+    let of_chat = chat.as_ref().map_or_else(|_| Vec::new(), |c| c.statuses());
+    for status in statuses
+        .iter()
+        .chain(&of_chat)
+        .filter(|s| s.state == ModelState::NotLoaded)
+    {
         let reason = status.reason.as_deref().unwrap_or_default();
         tracing::warn!(model = %status.name, reason, "model not loaded");
     }
@@ -122,58 +94,47 @@ pub(super) fn load_parts(config: &ModeratorConfig) -> Result<Parts, LoadError> {
         sound,
         ocr,
         chat,
+        keeper,
         statuses,
         served: served.into_iter().map(Arc::new).collect(),
     })
 }
 
+/// The alias file. One that can't be used is told of; the highest versions run then.
+fn read_aliases(config: &ModeratorConfig) -> Aliases {
+    let loaded = config.registry.aliases.as_deref().map(Aliases::load);
+    loaded.transpose().map_or_else(
+        |error| {
+            tracing::error!(%error, "the alias file can't be used; the highest versions run");
+            Aliases::default()
+        },
+        Option::unwrap_or_default,
+    )
+}
+
+/// The version of a model that is production, and its folder.
+fn production<'a>(
+    models: &'a [(Manifest, PathBuf)],
+    aliases: &Aliases,
+    name: &str,
+) -> Option<&'a (Manifest, PathBuf)> {
+    let of_name = || models.iter().filter(|(m, _)| m.name == name);
+    let versions: Vec<String> = of_name().map(|(m, _)| m.version.clone()).collect();
+    let wanted = aliases.production(name, &versions);
+    let found = of_name().find(|(m, _)| Some(m.version.as_str()) == wanted);
+    if let (None, Some(wanted)) = (&found, wanted) {
+        tracing::error!(
+            model = name,
+            version = wanted,
+            "the alias names a version that is not there; the highest one runs"
+        );
+    }
+    found.or_else(|| of_name().next_back())
+}
+
 /// The configured library, `$NOVASTREAM_ONNXRUNTIME`, or the pulled one: the first that loads.
 fn find_runtime(config: &ModeratorConfig) -> Part<OnnxRuntime> {
     runtime(config.onnxruntime.as_deref(), &config.store)
-}
-
-/// The library at `named`, else the environment's, else the store's.
-pub(crate) fn runtime(named: Option<&Path>, store: &ArtifactStore) -> Part<OnnxRuntime> {
-    let mut tried = Vec::new();
-    let mut attempt = |path: &Path| match OnnxRuntime::load(path) {
-        Ok(runtime) => Some(runtime),
-        Err(error) => {
-            tried.push(error.to_string());
-            None
-        }
-    };
-    let variable = std::env::var_os(ONNXRUNTIME_VARIABLE).filter(|v| !v.is_empty());
-    let named = named.map(Path::to_owned).into_iter();
-    for path in named.chain(variable.map(PathBuf::from)) {
-        if let Some(runtime) = attempt(&path) {
-            return Ok(runtime);
-        }
-    }
-    let manifest = catalog_entry("onnxruntime").ok_or("the catalogue has no onnxruntime")?;
-    match store.file(&manifest, "libonnxruntime.so") {
-        Ok(path) => {
-            if let Some(runtime) = attempt(&path) {
-                return Ok(runtime);
-            }
-        }
-        Err(error) => tried.push(error.to_string()),
-    }
-    Err(tried.join("; "))
-}
-
-fn status_of(manifest: &Manifest, backend: Result<&str, String>) -> ModelStatus {
-    ModelStatus {
-        name: manifest.name.clone(),
-        version: manifest.version.clone(),
-        task: manifest.task.to_string(),
-        state: if backend.is_ok() {
-            ModelState::Ready
-        } else {
-            ModelState::NotLoaded
-        },
-        backend: backend.as_ref().ok().map(|b| (*b).to_owned()),
-        reason: backend.err(),
-    }
 }
 
 /// Loads one catalogue entry with `load`, which answers the part and its engine.
@@ -189,44 +150,6 @@ fn load_part<T>(
         loaded.as_ref().map(|(_, b)| *b).map_err(Clone::clone),
     ));
     loaded.map(|(part, _)| part)
-}
-
-impl Engines {
-    /// A session for a verified graph: `width` calls at once, `threads` threads each.
-    fn session(
-        &self,
-        graph: &[u8],
-        threads: usize,
-        width: usize,
-    ) -> Result<Arc<dyn Session>, String> {
-        match &self.runtime {
-            Ok(runtime) => runtime
-                .session(graph, threads, width)
-                .map(|s| Arc::new(s) as Arc<dyn Session>)
-                .map_err(|e| e.to_string()),
-            Err(reason) if !self.candle => Err(reason.clone()),
-            Err(_) => CandleSession::load(graph)
-                .map(|s| Arc::new(s) as Arc<dyn Session>)
-                .map_err(|e| e.to_string()),
-        }
-    }
-}
-
-impl Engines {
-    /// A session whose rows share batches with those of other calls.
-    fn batched(&self, manifest: &Manifest, graph: &[u8]) -> Result<Arc<Batched>, String> {
-        let plan = Plan {
-            model: &manifest.name,
-            version: &manifest.version,
-            workers: self.threads,
-            limits: WHOLES,
-            padded: None,
-        };
-        let session = self.session(graph, 1, self.threads)?;
-        Batched::start(plan, session)
-            .map(Arc::new)
-            .map_err(|e| e.to_string())
-    }
 }
 
 /// The graph's only input, and the output called `output` or the only one.
@@ -250,6 +173,7 @@ fn read(store: &ArtifactStore, manifest: &Manifest) -> Result<Vec<u8>, String> {
 fn load_frames(
     config: &ModeratorConfig,
     engines: &Engines,
+    aliases: &Aliases,
     statuses: &mut Vec<ModelStatus>,
     served: &mut Vec<ServedModel>,
 ) -> Part<FrameModel> {
@@ -259,7 +183,7 @@ fn load_frames(
         })
     };
     let (screen, confirm) = (load(SCREEN_BASE), load(JOINT_BASE));
-    let heads = load_heads(&config.zoo, &config.frame_heads, screen.is_ok(), statuses);
+    let heads = load_heads(config, aliases, screen.is_ok(), statuses);
     let model = FrameModel {
         screen: screen?,
         confirm,
@@ -291,24 +215,22 @@ fn load_network(
     Ok((network, backend))
 }
 
-/// The newest version of every model of heads. Of two heads with one name the first counts; models
+/// The production version of every model of heads. Of two heads with one name the first counts; models
 /// named in the configuration come before those of the zoo.
 fn load_heads(
-    zoo: &Path,
-    extra: &[PathBuf],
+    config: &ModeratorConfig,
+    aliases: &Aliases,
     usable: bool,
     statuses: &mut Vec<ModelStatus>,
 ) -> Vec<LoadedHead> {
-    let mut dirs: Vec<PathBuf> = extra.to_vec();
-    match zoo_in(zoo) {
-        Ok(models) => {
-            let heads: Vec<_> = models
-                .into_iter()
-                .filter(|(m, _)| m.task == Task::FrameHeads)
-                .collect();
-            let newest = |i: usize| heads.get(i + 1).is_none_or(|n| n.0.name != heads[i].0.name);
-            let newest = (0..heads.len()).filter(|i| newest(*i));
-            dirs.extend(newest.map(|i| heads[i].1.clone()));
+    let mut dirs: Vec<PathBuf> = config.frame_heads.clone();
+    match sound_zoo_in(&config.zoo) {
+        Ok(mut models) => {
+            models.retain(|(m, _)| m.task == Task::FrameHeads);
+            let mut names: Vec<&str> = models.iter().map(|(m, _)| m.name.as_str()).collect();
+            names.dedup();
+            let found = names.iter().filter_map(|n| production(&models, aliases, n));
+            dirs.extend(found.map(|(_, dir)| dir.clone()));
         }
         Err(error) => tracing::warn!(%error, "no heads for frames"),
     }
@@ -339,15 +261,16 @@ fn load_heads(
     loaded
 }
 
-/// YAMNet behind a gate; where it is missing the zoo's newest sound network, whose status is listed
+/// YAMNet behind a gate; where it is missing the zoo's sound network, whose status is listed
 /// only then.
 fn load_ears(
-    zoo: &Path,
-    store: &ArtifactStore,
+    config: &ModeratorConfig,
     engines: &Engines,
+    aliases: &Aliases,
     statuses: &mut Vec<ModelStatus>,
     served: &mut Vec<ServedModel>,
 ) -> Part<Ears> {
+    let store = &config.store;
     let sound = load_part("yamnet", statuses, |m| {
         load_sound(store, engines, m, served)
     });
@@ -359,9 +282,10 @@ fn load_ears(
         }
         Err(missing) => missing,
     };
-    let models = zoo_in(zoo).unwrap_or_default();
+    let models = sound_zoo_in(&config.zoo).unwrap_or_default();
     let newest = models.iter().rfind(|(m, _)| m.file(CNN_FILE).is_some());
-    let Some((manifest, dir)) = newest else {
+    let chosen = newest.and_then(|(m, _)| production(&models, aliases, &m.name));
+    let Some((manifest, dir)) = chosen else {
         return Err(missing);
     };
     let loaded = load_small(manifest, dir, engines, missing.clone());
@@ -383,6 +307,12 @@ fn load_small(
     let session = engines.session(&cnn.to_onnx(), 1, engines.threads)?;
     let backend = session.backend();
     let ears = SmallEars::new(session, &cnn, manifest.id(), missing);
+    let golden = Golden::of(manifest, dir).map_err(|e| e.to_string())?;
+    if let Some(golden) = golden.map_err(|e| e.to_string())? {
+        let answer = |q: &Question| ears.window_scores(&q.samples());
+        let checked = golden.check(ANY, cnn.labels(), answer);
+        checked.map_err(|e| e.to_string())?;
+    }
     ears.hear(&tone(), 0, &mut SoundMemory::default())
         .map_err(|e| e.to_string())?;
     Ok((ears, backend))
@@ -482,51 +412,26 @@ fn load_ocr(
     Ok(engine)
 }
 
-/// The newest linear model of the zoo, with the newest encoder beside it. Without the encoder the
-/// linear model answers alone and the encoder's status says why.
+/// The newest linear model of the zoo, with the newest encoder beside it, or those that the aliases
+/// name. Without the encoder the linear model answers alone and the encoder's status says why.
 fn load_chat(
-    zoo: &Path,
-    engines: &Engines,
-    statuses: &mut Vec<ModelStatus>,
-    served: &mut Vec<ServedModel>,
-) -> Part<Arc<ChatModel>> {
-    let models = zoo_in(zoo).map_err(|e| e.to_string())?;
-    let newest = |file: &str| {
+    config: &ModeratorConfig,
+    engines: &Arc<Engines>,
+    aliases: &Aliases,
+) -> Part<Arc<ChatSlot>> {
+    let models = sound_zoo_in(&config.zoo).map_err(|e| e.to_string())?;
+    let name = |file: &str| {
         let with = |(m, _): &&(Manifest, PathBuf)| m.task == Task::Chat && m.file(file).is_some();
-        models.iter().rfind(with)
+        models.iter().rfind(with).map(|(m, _)| m.name.clone())
     };
-    let (manifest, dir) = newest(linear::WEIGHTS_FILE)
-        .ok_or_else(|| format!("no chat model under {}", zoo.display()))?;
-    // Verifies the weights' hash as well.
-    let fast = LinearChatModel::load(dir)
-        .map(|model| FastChat::new(model, manifest.id()))
-        .map_err(|e| e.to_string());
-    statuses.push(status_of(
-        manifest,
-        fast.as_ref().map(|_| "linear").map_err(Clone::clone),
-    ));
-    let fast = fast?;
-    let full = newest(pack::WEIGHTS_FILE).and_then(|(manifest, dir)| {
-        let loaded = load_encoder(
-            manifest,
-            dir,
-            engines.runtime.as_ref(),
-            engines.candle,
-            engines.threads,
-        );
-        let backend = loaded
-            .as_ref()
-            .map(|(_, served)| served.card().platform.as_str())
-            .map_err(Clone::clone);
-        statuses.push(status_of(manifest, backend));
-        loaded.ok().map(|(full, encoder)| {
-            served.push(encoder);
-            full
-        })
-    });
-    let model = Arc::new(ChatModel::new(fast, full));
-    served.push(serve_chat(&model, &manifest.version));
-    Ok(model)
+    let linear = name(linear::WEIGHTS_FILE)
+        .ok_or_else(|| format!("no chat model under {}", config.zoo.display()))?;
+    let encoder = name(pack::WEIGHTS_FILE);
+    let loader = ChatLoader::new(config.zoo.clone(), Arc::clone(engines), linear, encoder);
+    let slot = ChatSlot::new(loader, config.registry.clone());
+    // Where nothing loads now, a promotion may mend it later; until then the statuses say why.
+    let _ = slot.managed.start(aliases);
+    Ok(Arc::new(slot))
 }
 
 fn grey(width: u32, height: u32) -> RgbImage {

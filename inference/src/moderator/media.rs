@@ -14,6 +14,7 @@ use super::{
 use crate::{
     backend::guarded,
     category::Category,
+    engine::Call,
     history::StreamHistory,
     policy::{NEUTRAL_STRICTNESS, Policy},
     sound::SoundMemory,
@@ -142,21 +143,30 @@ impl Moderator {
         let mut collected = Collected::new();
         let mut audio_ms = 0.0;
         let (screen, memory) = (&mut history.screen, &mut history.sound);
+        // Streams share the models fairly, and each is judged by one version of them.
+        let call = match context.stream_id.as_deref() {
+            Some(stream) => Call::current().of_tenant(stream),
+            None => Call::current(),
+        };
+        let span = tracing::Span::current();
         std::thread::scope(|scope| {
             let sound = scope.spawn(move || {
                 let clock = Clock::start();
                 let mut heard = Collected::new();
-                self.judge_sound(window, offset_ms, memory, &mut heard);
+                let judge = || self.judge_sound(window, offset_ms, memory, &mut heard);
+                span.in_scope(|| call.enter(judge));
                 (heard, clock.ms())
             });
-            self.judge_frames(
-                &window.frames,
-                offset_ms,
-                policy,
-                screen,
-                &mut collected,
-                &mut timings,
-            );
+            call.enter(|| {
+                self.judge_frames(
+                    &window.frames,
+                    offset_ms,
+                    policy,
+                    screen,
+                    &mut collected,
+                    &mut timings,
+                );
+            });
             match sound.join() {
                 Ok((heard, ms)) => {
                     collected.merge(heard);

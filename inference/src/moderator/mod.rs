@@ -2,6 +2,7 @@
 
 mod collect;
 mod config;
+mod engines;
 mod frames;
 mod load;
 mod media;
@@ -17,7 +18,7 @@ use novastream_features::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::load::runtime;
+pub(crate) use self::engines::{Engines, runtime};
 use self::{
     collect::Collected,
     load::{Part, load_parts},
@@ -25,8 +26,8 @@ use self::{
 };
 pub use self::{
     config::{LoadError, ModeratorConfig},
+    engines::ONNXRUNTIME_VARIABLE,
     frames::FrameScores,
-    load::{ModelState, ModelStatus, ONNXRUNTIME_VARIABLE},
     media::SegmentContext,
 };
 use crate::{
@@ -35,8 +36,9 @@ use crate::{
     crowd::{Crowd, Signs},
     engine::{Call, ServedModel},
     policy::{NEUTRAL_STRICTNESS, Policy},
+    registry::{Keeper, ModelStatus, Trouble},
     sound::Ears,
-    text::{TermList, TextJudge, shipped_lists},
+    text::{Judging, TermList, TextJudge, shipped_lists},
     verdict::{Degraded, Kind, Modality, Outcome, Timings, Verdict},
     vision::{Blocklists, FrameModel, OcrEngine},
 };
@@ -125,6 +127,7 @@ pub struct Moderator {
     blocklists: Blocklists,
     statuses: Vec<ModelStatus>,
     served: Vec<Arc<ServedModel>>,
+    keeper: Keeper,
     limits: Limits,
     /// What messages of one channel say together.
     crowd: Mutex<Crowd>,
@@ -145,7 +148,7 @@ impl std::fmt::Debug for Moderator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Moderator")
             .field("policy", &self.policy.label())
-            .field("models", &self.statuses)
+            .field("models", &self.models())
             .finish_non_exhaustive()
     }
 }
@@ -177,6 +180,7 @@ impl Moderator {
             blocklists,
             statuses: parts.statuses,
             served: parts.served,
+            keeper: parts.keeper,
             limits: Limits {
                 media: config.media_limits,
                 image: config.image_limits,
@@ -188,14 +192,31 @@ impl Moderator {
         })
     }
 
-    /// Every model that this build knows and what became of it.
-    pub fn models(&self) -> &[ModelStatus] {
-        &self.statuses
+    /// Every model that this build knows and what became of it, and every version that is loaded of
+    /// those that are swapped.
+    pub fn models(&self) -> Vec<ModelStatus> {
+        let mut all = self.statuses.clone();
+        if let Some(chat) = self.text.chat() {
+            // After the engine, before the models of pictures and sound.
+            let at = all.len().min(1);
+            all.splice(at..at, chat.statuses());
+        }
+        all
     }
 
-    /// The models that other programs may call by themselves.
-    pub fn served(&self) -> &[Arc<ServedModel>] {
-        &self.served
+    /// The models that other programs may call by themselves, as they are now. Of a name with several
+    /// versions production comes first. Who holds one keeps it loaded.
+    pub fn served(&self) -> Vec<Arc<ServedModel>> {
+        let chat = self.text.chat().map_or_else(Vec::new, |c| c.served());
+        chat.into_iter()
+            .chain(self.served.iter().cloned())
+            .collect()
+    }
+
+    /// Makes the loaded versions what the alias file says, now. Answers the versions that could not
+    /// be used; what ran before them goes on.
+    pub fn reload_models(&self) -> Vec<Trouble> {
+        self.keeper.reload()
     }
 
     /// The policy for calls that bring none.
@@ -219,13 +240,13 @@ impl Moderator {
         let now_ms = jiff::Timestamp::now().as_millisecond();
         // In the order of the items, before they are judged side by side.
         let signs = self.signs(items, now_ms);
-        let call = Call::current();
+        let (call, span) = (Call::current(), tracing::Span::current());
         let one = |(item, signs): (&TextItem, &Signs)| {
             let call = match item.channel_id.as_deref() {
                 Some(channel) => call.of_tenant(channel),
                 None => call,
             };
-            call.enter(|| self.one_text(item, policy, strictness, signs))
+            span.in_scope(|| call.enter(|| self.one_text(item, policy, strictness, signs)))
         };
         // Most messages take microseconds and are not worth another thread; the rest wait for the
         // encoder, and should wait together.
@@ -282,13 +303,15 @@ impl Moderator {
             let reason = format!("only the first {} bytes were judged", text.len());
             collected.degraded.push(Degraded::new("text", reason));
         }
-        self.note_chat(&mut collected);
+        // The version that judges this message, from here to its end.
+        let judging = self.text.open(key_of(item));
+        self.note_chat(&judging, &mut collected);
         let previous: Vec<&str> = item.previous.iter().map(String::as_str).collect();
         let mut language = None;
-        match self.text.judge_after(text, &previous) {
+        match judging.judge_after(text, &previous) {
             Ok(mut scores) => {
                 language = scores.language.map(str::to_owned);
-                if let Some(together) = self.together(item, text, &scores) {
+                if let Some(together) = Self::together(&judging, item, text, &scores) {
                     scores = together;
                 }
                 collected.add_text(Modality::Text, 0, scores);
@@ -323,7 +346,7 @@ impl Moderator {
     /// The scores of a short message read together with the sender's short messages before it,
     /// where that says clearly more than the message and those before it say apart.
     fn together(
-        &self,
+        judging: &Judging<'_>,
         item: &TextItem,
         text: &str,
         alone: &crate::text::TextScores,
@@ -344,8 +367,8 @@ impl Moderator {
             return None;
         }
         let before = run.iter().rev().copied().collect::<Vec<_>>().join(" ");
-        let earlier = self.text.judge(&before).ok()?;
-        let mut joined = self.text.judge(&format!("{before} {text}")).ok()?;
+        let earlier = judging.judge(&before).ok()?;
+        let mut joined = judging.judge(&format!("{before} {text}")).ok()?;
         let mut gained = false;
         for (category, score) in &mut joined.scores {
             let apart =
@@ -407,11 +430,11 @@ impl Moderator {
     }
 
     /// Says in `collected` that text was not judged in full.
-    fn note_chat(&self, collected: &mut Collected) {
-        if !self.text.has_model() {
-            let reason = self
-                .chat_missing
-                .clone()
+    fn note_chat(&self, judging: &Judging<'_>, collected: &mut Collected) {
+        if !judging.has_model() {
+            let slot = self.text.chat().and_then(|c| c.missing());
+            let reason = slot
+                .or_else(|| self.chat_missing.clone())
                 .unwrap_or_else(|| "no chat model".to_owned());
             collected.degraded.push(Degraded::new("text", reason));
         }
@@ -434,6 +457,15 @@ fn waiters(cores: usize) -> Result<rayon::ThreadPool, LoadError> {
 /// The channel and the sender of a message, where both are known.
 fn placed(item: &TextItem) -> Option<(&str, &str)> {
     Some((item.channel_id.as_deref()?, item.user_id.as_deref()?))
+}
+
+/// What decides which version of a model judges a message: its channel, else its sender, else its
+/// words, so that the same one is always judged by the same version.
+fn key_of(item: &TextItem) -> u64 {
+    let known = item.channel_id.as_deref().or(item.user_id.as_deref());
+    Call::default()
+        .of_tenant(known.unwrap_or(&item.text))
+        .tenant
 }
 
 /// The longest prefix of at most `bytes` bytes that ends between characters.

@@ -14,6 +14,7 @@ use crate::{
     backend::{BackendError, NamedTensor, Session},
     category::Category,
     history::StreamHistory,
+    registry::RegistryConfig,
     verdict::{Action, EvidenceDetail, Outcome, Status},
     vision::{Graph, Network},
 };
@@ -111,6 +112,7 @@ fn moderator(list: &str, screen: &str) -> (Moderator, Arc<FakeNsfw>) {
         blocklists: Blocklists::default(),
         served: Vec::new(),
         statuses: Vec::new(),
+        keeper: Keeper::start(&RegistryConfig::default(), Vec::new(), None),
         limits: Limits {
             media: MediaLimits::default(),
             image: ImageLimits::default(),

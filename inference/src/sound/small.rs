@@ -101,6 +101,17 @@ impl SmallEars {
         Ok(heard)
     }
 
+    /// The scores of one window of [`NET_WINDOW`] samples, a value a label.
+    pub(crate) fn window_scores(&self, samples: &[f32]) -> Result<Vec<f32>, BackendError> {
+        let mut window = samples.to_vec();
+        window.resize(NET_WINDOW, 0.0);
+        let mut values = Vec::with_capacity(NET_FRAMES * YAMNET_BANDS);
+        net_window(&self.mel, &window, &mut values);
+        let input = NamedTensor::f32(GRAPH_INPUT, vec![1, NET_FRAMES, YAMNET_BANDS], values)?;
+        let mut outputs = self.session.run(vec![input])?;
+        Ok(take_f32(&mut outputs, GRAPH_OUTPUT)?.1)
+    }
+
     fn window(
         &self,
         window: &mut super::SoundScore,

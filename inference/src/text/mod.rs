@@ -23,7 +23,8 @@ pub(crate) use self::{lists::TermList, shipped::lists as shipped_lists};
 use crate::{
     backend::{BackendError, guarded},
     category::Category,
-    chat::{ChatInput, ChatModel, ChatTier},
+    chat::{ChatInput, ChatTier},
+    registry::{ChatSlot, ChatVersion, Permit},
     verdict::EvidenceDetail,
 };
 
@@ -75,135 +76,39 @@ fn speaks(category: Category, language: Language) -> bool {
 pub(crate) struct TextJudge {
     normalizer: Normalizer,
     lists: Vec<TermList>,
-    model: Option<Arc<ChatModel>>,
+    chat: Option<Arc<ChatSlot>>,
+}
+
+/// One request's view of it: lists and rules, and the version of the chat models that judges the whole
+/// request.
+pub(crate) struct Judging<'a> {
+    judge: &'a TextJudge,
+    model: Option<(&'a ChatSlot, Permit<ChatVersion>)>,
 }
 
 impl TextJudge {
-    pub(crate) fn new(lists: Vec<TermList>, model: Option<Arc<ChatModel>>) -> Self {
+    pub(crate) fn new(lists: Vec<TermList>, chat: Option<Arc<ChatSlot>>) -> Self {
         gate::warm_up();
         links::warm_up();
         Self {
             normalizer: Normalizer::new(),
             lists,
-            model,
+            chat,
         }
     }
 
-    /// Whether a model is loaded; without one a text is not judged in full.
-    pub(crate) fn has_model(&self) -> bool {
-        self.model.is_some()
+    /// The chat models.
+    pub(crate) fn chat(&self) -> Option<&Arc<ChatSlot>> {
+        self.chat.as_ref()
     }
 
-    /// The categories that are looked for in a message of a language.
-    pub(crate) fn evaluated(&self, language: Language) -> BTreeSet<Category> {
-        let lists = self.lists.iter().filter(|list| list.is_for(language));
-        let mut categories: BTreeSet<Category> = lists.flat_map(TermList::categories).collect();
-        categories.insert(Category::Scam);
-        if let Some(model) = &self.model {
-            let known = model.categories().into_iter();
-            categories.extend(known.filter(|c| speaks(*c, language)));
+    /// Begins a request. `key` decides which version of the models judges it.
+    pub(crate) fn open(&self, key: u64) -> Judging<'_> {
+        let chat = self.chat.as_deref();
+        Judging {
+            judge: self,
+            model: chat.and_then(|slot| Some((slot, slot.managed.take(key)?))),
         }
-        if categories.contains(&Category::Sexual) {
-            categories.insert(Category::SexualMinors);
-        }
-        categories
-    }
-
-    /// Judges one text.
-    ///
-    /// # Errors
-    /// [`BackendError`]: the encoder failed, or the code below did.
-    pub(crate) fn judge(&self, raw: &str) -> Result<TextScores, BackendError> {
-        self.judge_after(raw, &[])
-    }
-
-    /// Judges one text that stands after others, oldest first.
-    ///
-    /// # Errors
-    /// As [`TextJudge::judge`].
-    pub(crate) fn judge_after(
-        &self,
-        raw: &str,
-        previous: &[&str],
-    ) -> Result<TextScores, BackendError> {
-        guarded(|| self.judge_unguarded(raw, previous))
-    }
-
-    fn judge_unguarded(&self, raw: &str, previous: &[&str]) -> Result<TextScores, BackendError> {
-        let normalized = self.normalizer.normalize(raw);
-        let language = language::detect_undisguised(raw, &normalized);
-        let evaluated = self.evaluated(language);
-        let mut result = TextScores {
-            scores: evaluated.into_iter().map(|c| (c, 0.0)).collect(),
-            findings: Vec::new(),
-            language: language.code(),
-        };
-        // A model asked about nothing answers its bias, which says nothing about the message.
-        if normalized.text.trim().is_empty() {
-            return Ok(result);
-        }
-        for list in self.lists.iter().filter(|list| list.is_for(language)) {
-            for hit in list.find(raw, &normalized) {
-                result.add(Finding {
-                    category: hit.category,
-                    score: hit.score,
-                    model: list.model(),
-                    detail: Some(EvidenceDetail::TextSpan {
-                        start: hit.range.start,
-                        end: hit.range.end,
-                        form: hit.form,
-                        term: hit.term,
-                    }),
-                });
-            }
-        }
-        self.rules(raw, &normalized, &mut result);
-        let mut entities: Option<Vec<Entity>> = None;
-        if let Some(model) = &self.model {
-            let input = ChatInput {
-                raw,
-                normalized: &normalized,
-                previous,
-            };
-            // The encoder reads English only.
-            let tier = match language {
-                Language::English => ChatTier::Cascade,
-                _ => ChatTier::Fast,
-            };
-            let scored = model.score(&[input], tier)?;
-            let scored = scored.into_iter().next().unwrap_or_default();
-            let id = model.id(&scored);
-            for (category, score) in scored.scores.iter().copied() {
-                if !speaks(category, language) {
-                    continue;
-                }
-                let (score, detail) = if score >= TRACE && gate::guards(category) {
-                    let found = entities.get_or_insert_with(|| entities::find(raw));
-                    (
-                        gate::gated(category, score, raw, found),
-                        (category == Category::Doxxing)
-                            .then(|| personal_data(found))
-                            .flatten(),
-                    )
-                } else {
-                    (score, None)
-                };
-                let finding = Finding {
-                    category,
-                    score,
-                    model: id.to_owned(),
-                    detail,
-                };
-                if score >= TRACE {
-                    result.add(finding);
-                } else {
-                    let known = result.scores.entry(category).or_default();
-                    *known = known.max(score);
-                }
-            }
-        }
-        Self::minors(&normalized, &mut result);
-        Ok(result)
     }
 
     /// Rules about wording and about links.
@@ -262,6 +167,124 @@ impl TextJudge {
     }
 }
 
+impl Judging<'_> {
+    /// Whether a model is loaded; without one a text is not judged in full.
+    pub(crate) fn has_model(&self) -> bool {
+        self.model.is_some()
+    }
+
+    /// The categories that are looked for in a message of a language.
+    pub(crate) fn evaluated(&self, language: Language) -> BTreeSet<Category> {
+        let lists = self.judge.lists.iter().filter(|list| list.is_for(language));
+        let mut categories: BTreeSet<Category> = lists.flat_map(TermList::categories).collect();
+        categories.insert(Category::Scam);
+        if let Some((_, permit)) = &self.model {
+            let known = permit.value().model.categories().into_iter();
+            categories.extend(known.filter(|c| speaks(*c, language)));
+        }
+        if categories.contains(&Category::Sexual) {
+            categories.insert(Category::SexualMinors);
+        }
+        categories
+    }
+
+    /// Judges one text.
+    ///
+    /// # Errors
+    /// [`BackendError`]: the encoder failed, or the code below did.
+    pub(crate) fn judge(&self, raw: &str) -> Result<TextScores, BackendError> {
+        self.judge_after(raw, &[])
+    }
+
+    /// Judges one text that stands after others, oldest first.
+    ///
+    /// # Errors
+    /// As [`Judging::judge`].
+    pub(crate) fn judge_after(
+        &self,
+        raw: &str,
+        previous: &[&str],
+    ) -> Result<TextScores, BackendError> {
+        guarded(|| self.judge_unguarded(raw, previous))
+    }
+
+    fn judge_unguarded(&self, raw: &str, previous: &[&str]) -> Result<TextScores, BackendError> {
+        let normalized = self.judge.normalizer.normalize(raw);
+        let language = language::detect_undisguised(raw, &normalized);
+        let evaluated = self.evaluated(language);
+        let mut result = TextScores {
+            scores: evaluated.into_iter().map(|c| (c, 0.0)).collect(),
+            findings: Vec::new(),
+            language: language.code(),
+        };
+        // A model asked about nothing answers its bias, which says nothing about the message.
+        if normalized.text.trim().is_empty() {
+            return Ok(result);
+        }
+        for list in self.judge.lists.iter().filter(|list| list.is_for(language)) {
+            for hit in list.find(raw, &normalized) {
+                result.add(Finding {
+                    category: hit.category,
+                    score: hit.score,
+                    model: list.model(),
+                    detail: Some(EvidenceDetail::TextSpan {
+                        start: hit.range.start,
+                        end: hit.range.end,
+                        form: hit.form,
+                        term: hit.term,
+                    }),
+                });
+            }
+        }
+        self.judge.rules(raw, &normalized, &mut result);
+        let mut entities: Option<Vec<Entity>> = None;
+        if let Some((slot, permit)) = &self.model {
+            let input = ChatInput {
+                raw,
+                normalized: &normalized,
+                previous,
+            };
+            // The encoder reads English only.
+            let tier = match language {
+                Language::English => ChatTier::Cascade,
+                _ => ChatTier::Fast,
+            };
+            let scored = slot.score(permit, input, tier)?;
+            let id = permit.value().model.id(&scored);
+            for (category, score) in scored.scores.iter().copied() {
+                if !speaks(category, language) {
+                    continue;
+                }
+                let (score, detail) = if score >= TRACE && gate::guards(category) {
+                    let found = entities.get_or_insert_with(|| entities::find(raw));
+                    (
+                        gate::gated(category, score, raw, found),
+                        (category == Category::Doxxing)
+                            .then(|| personal_data(found))
+                            .flatten(),
+                    )
+                } else {
+                    (score, None)
+                };
+                let finding = Finding {
+                    category,
+                    score,
+                    model: id.to_owned(),
+                    detail,
+                };
+                if score >= TRACE {
+                    result.add(finding);
+                } else {
+                    let known = result.scores.entry(category).or_default();
+                    *known = known.max(score);
+                }
+            }
+        }
+        TextJudge::minors(&normalized, &mut result);
+        Ok(result)
+    }
+}
+
 /// Where personal data stand in a text, and of which kinds.
 fn personal_data(entities: &[Entity]) -> Option<EvidenceDetail> {
     let personal = || entities.iter().filter(|e| e.kind != EntityKind::Harmless);
@@ -292,8 +315,8 @@ mod tests {
     fn without_a_model_only_lists_and_rules_are_scored() {
         let judge = judge_with("harassment\t3\tidiot\n");
         let wanted: BTreeSet<_> = [Category::Harassment, Category::Scam].into();
-        assert_eq!(judge.evaluated(Language::English), wanted);
-        let scores = judge.judge("you idiot").unwrap();
+        assert_eq!(judge.open(0).evaluated(Language::English), wanted);
+        let scores = judge.open(0).judge("you idiot").unwrap();
         assert_eq!(scores.scores[&Category::Harassment], 0.85);
         assert_eq!(scores.scores[&Category::Scam], 0.0);
         assert_eq!(scores.findings.len(), 1);
@@ -303,13 +326,13 @@ mod tests {
     #[test]
     fn a_minor_is_mentioned_only_together_with_a_sexual_score() {
         let judge = judge_with("sexual\t3\tnude photos\n");
-        let both = judge.judge("nude photos of a minor").unwrap();
+        let both = judge.open(0).judge("nude photos of a minor").unwrap();
         assert_eq!(both.scores[&Category::SexualMinors], 0.85);
-        let music = judge.judge("a sonata in a minor").unwrap();
+        let music = judge.open(0).judge("a sonata in a minor").unwrap();
         assert_eq!(music.scores[&Category::SexualMinors], 0.0);
-        let alone = judge.judge("nude photos").unwrap();
+        let alone = judge.open(0).judge("nude photos").unwrap();
         assert_eq!(alone.scores[&Category::SexualMinors], 0.0);
-        let inside = judge.judge("nude photos, minority report").unwrap();
+        let inside = judge.open(0).judge("nude photos, minority report").unwrap();
         assert_eq!(inside.scores[&Category::SexualMinors], 0.0);
     }
 }

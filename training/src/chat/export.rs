@@ -5,6 +5,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
+use novastream_features::text::{NgramHasher, Normalizer};
+use novastream_models::golden::{GOLDEN_FILE, Golden, Pair, Question, TEXTS};
 use novastream_models::linear::LinearChatModel;
 use novastream_models::manifest::{
     Contract, Dim, FileSpec, MANIFEST_FILE, Manifest, Task, TensorSpec,
@@ -61,7 +63,10 @@ pub(super) fn write(
     file: FileSpec,
     report: &ChatReport,
 ) -> Result<(), TrainError> {
-    let manifest = manifest(args, model, file, report);
+    let mut manifest = manifest(args, model, file, report);
+    manifest
+        .files
+        .push(write_golden(&args.out, &golden(model))?);
     let put = |name: &str, text: String| {
         let path = args.out.join(name);
         std::fs::write(&path, text).map_err(|source| io(&path, source))
@@ -73,6 +78,44 @@ pub(super) fn write(
         novastream_models::card::CARD_FILE,
         card::render(args, &manifest, report)?,
     )
+}
+
+/// What the model answers now, and must answer whenever it is loaded.
+fn golden(model: &LinearChatModel) -> Golden {
+    let normalizer = Normalizer::new();
+    let hasher = NgramHasher::with_set(model.hash_bits(), model.ngram_set());
+    let mut features = Vec::new();
+    let mut pair = |text: &&str| {
+        let mut values = Vec::new();
+        hasher.features(text, &normalizer.normalize(text), &mut features);
+        model.score(&features, &mut values);
+        Pair {
+            question: Question::text(text),
+            values,
+        }
+    };
+    Golden {
+        made_by: "linear".to_owned(),
+        tolerance: 1e-4,
+        tolerance_elsewhere: 1e-4,
+        outputs: model.heads().iter().map(|head| head.name.clone()).collect(),
+        pairs: TEXTS.iter().map(&mut pair).collect(),
+    }
+}
+
+/// Writes golden answers and answers their entry for the manifest.
+pub(crate) fn write_golden(dir: &Path, golden: &Golden) -> Result<FileSpec, TrainError> {
+    let json = golden
+        .to_json()
+        .map_err(|error| TrainError::Usage(error.to_string()))?;
+    let path = dir.join(GOLDEN_FILE);
+    std::fs::write(&path, &json).map_err(|source| io(&path, source))?;
+    Ok(FileSpec {
+        path: GOLDEN_FILE.to_owned(),
+        sha256: novastream_models::store::sha256_hex(json.as_bytes()),
+        size: json.len() as u64,
+        platform: None,
+    })
 }
 
 fn pretty(value: &impl serde::Serialize) -> Result<String, TrainError> {
@@ -139,6 +182,7 @@ fn manifest(
         labels_file: None,
         metrics,
         files: vec![file],
+        int8: None,
         sources: Vec::new(),
     }
 }

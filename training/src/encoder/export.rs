@@ -6,17 +6,18 @@ use std::path::Path;
 
 use candle_core::Tensor;
 use novastream_datasets::chat::head_index;
-use novastream_features::text::EncoderText;
+use novastream_features::text::{EncoderText, Normalizer, WordPiece};
 use novastream_models::card::{CARD_FILE, model_card};
 use novastream_models::encoder::pack::{Description, VOCABULARY_FILE, WEIGHTS_FILE};
-use novastream_models::encoder::{ChatEncoder, EncoderConfig, Route};
+use novastream_models::encoder::{ChatEncoder, EncoderConfig, Packed, Route};
+use novastream_models::golden::{Golden, Pair, Question, TEXTS};
 use novastream_models::manifest::{
     Contract, Dim, FileSpec, MANIFEST_FILE, Manifest, Task, TensorSpec,
 };
 use sha2::{Digest, Sha256};
 
 use super::judge::Judged;
-use crate::chat::export::RunLog;
+use crate::chat::export::{RunLog, write_golden};
 use crate::chat::{ChatArgs, ChatReport, DataEntry, TrainError};
 
 const LIMITS: &str = "English. Trained on comments, tweets, game chat, forum posts and prompts: what is \
@@ -83,7 +84,9 @@ pub(super) fn write(
     let weights = put(&args.out, WEIGHTS_FILE, &model.to_bytes()?)?;
     let vocabulary = put(&args.out, VOCABULARY_FILE, run.vocabulary.as_bytes())?;
     let weights_bytes = weights.size;
-    let manifest = manifest(args, &model, &run.judged, vec![weights, vocabulary]);
+    let golden = write_golden(&args.out, &golden(&model, run.vocabulary)?)?;
+    let files = vec![weights, vocabulary, golden];
+    let manifest = manifest(args, &model, &run.judged, files);
     let report = ChatReport {
         model: format!("{}@{}", manifest.name, manifest.version),
         non_zero_weights: weights_count,
@@ -107,6 +110,36 @@ pub(super) fn write(
         report.model
     ))?;
     Ok(report)
+}
+
+/// The logits of the packed weights as Candle computes them, in floats. An engine in eight bits rounds
+/// otherwise; `novastream models golden` stores its answers instead, with a tighter tolerance.
+fn golden(model: &ChatEncoder, vocabulary: &str) -> Result<Golden, TrainError> {
+    let wrong = |error: &dyn std::fmt::Display| TrainError::Usage(error.to_string());
+    let tokenizer = WordPiece::from_vocabulary(vocabulary).map_err(|e| wrong(&e))?;
+    let (normalizer, description) = (Normalizer::new(), &model.description);
+    let shape = EncoderText {
+        own: description.own_tokens,
+        context: description.context_tokens,
+        emoji_names: description.emoji_names,
+    };
+    let mut packed = Packed::default();
+    for text in TEXTS {
+        let (own, context) = shape.tokens(&tokenizer, text, &normalizer.normalize(text), &[]);
+        packed.push(&own, &context)?;
+    }
+    let logits = model.to_classifier()?.logits(&packed)?;
+    let pair = |(text, values): (&&str, Vec<f32>)| Pair {
+        question: Question::text(text),
+        values,
+    };
+    Ok(Golden {
+        made_by: "candle".to_owned(),
+        tolerance: 0.01,
+        tolerance_elsewhere: 1.0,
+        outputs: description.heads.iter().map(|h| h.name.clone()).collect(),
+        pairs: TEXTS.iter().zip(logits).map(pair).collect(),
+    })
 }
 
 fn put(dir: &Path, name: &str, bytes: &[u8]) -> Result<FileSpec, TrainError> {
@@ -175,6 +208,7 @@ fn manifest(
         labels_file: None,
         metrics,
         files,
+        int8: None,
         sources: Vec::new(),
     }
 }

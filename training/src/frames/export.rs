@@ -103,6 +103,7 @@ fn manifest(
         labels_file: None,
         metrics,
         files: vec![file],
+        int8: None,
         sources: Vec::new(),
     }
 }

@@ -115,6 +115,7 @@ fn manifest(
         labels_file: None,
         metrics: report.metrics.clone(),
         files,
+        int8: None,
         sources: Vec::new(),
     }
 }

@@ -121,6 +121,7 @@ fn manifest(args: &AudioArgs, report: &AudioReport, weights: &[u8]) -> Manifest 
             size: weights.len() as u64,
             platform: None,
         }],
+        int8: None,
         sources: Vec::new(),
     }
 }

@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::judge::{Context, Judge};
 use crate::pool::{self, Pool};
+use tracing::Instrument as _;
 
 pub use answer::{Moderation, ModerationAnswer};
 use request::Content;
@@ -68,7 +69,7 @@ pub async fn create_moderation(
     let contents = picture::fetch_all(contents, &app.settings, deadline).await?;
     let judge = Arc::clone(&app.judge);
     // Not ended with the connection: half of a batch must not be stored.
-    let task = tokio::spawn(async move {
+    let task = async move {
         let _held = bytes.held;
         let judged = workers(&app, pictures).run(ticket, deadline, move || {
             let model = models(&*judge, &contents);
@@ -77,7 +78,8 @@ pub async fn create_moderation(
         });
         let (model, verdicts) = judged.await??;
         answer(&app, model, verdicts, deadline).await
-    });
+    };
+    let task = tokio::spawn(task.in_current_span());
     task.await.map_err(ApiError::internal)?.map(Json)
 }
 
@@ -168,6 +170,8 @@ fn models(judge: &dyn Judge, contents: &[Vec<Content>]) -> String {
         .models()
         .into_iter()
         .filter(|m| m.state == ModelState::Ready)
+        // A candidate judges where it has a share of the traffic.
+        .filter(|m| m.canary_percent.is_none_or(|share| share > 0.0))
         .filter(|m| {
             let of_text = m.task == "chat";
             let of_pictures = matches!(m.task.as_str(), "nsfw" | "ocr-detect" | "ocr-recognise");

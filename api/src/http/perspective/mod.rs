@@ -16,6 +16,7 @@ use novastream_features::text::language;
 use novastream_inference::{Attribute, TextItem, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tracing::Instrument as _;
 use utoipa::ToSchema;
 
 use super::body::{self, Limit};
@@ -139,7 +140,7 @@ pub async fn analyze_comment(
     let drop_unsupported = request.drop_unsupported_attributes;
     let token = request.client_token;
     let named = !request.languages.is_empty();
-    let task = tokio::spawn(async move {
+    let task = async move {
         let _held = bytes.held;
         let mut verdicts = app
             .texts
@@ -164,7 +165,8 @@ pub async fn analyze_comment(
             languages,
             client_token: token,
         })
-    });
+    };
+    let task = tokio::spawn(task.in_current_span());
     task.await.map_err(ApiError::internal)?.map(Json)
 }
 
