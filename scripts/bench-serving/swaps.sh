@@ -51,16 +51,22 @@ for _ in $(seq 300); do
 done
 url=$(cat "$work/ready")
 "$bin/novastream-eval" load --target "$url" --path text --connections "$connections" \
-    --duration "$seconds" --warmup 10 --pid "$server" --json >"$work/report.json" &
+    --duration "$seconds" --warmup 30 --pid "$server" --json >"$work/report.json" &
 load=$!
-sleep 10
+# The first swaps take the memory that two versions need at once; they are not measured.
+for swap in $(seq 6); do
+    promote "1.0.$((swap % 2))"
+    sleep 4.5
+done
+sleep 3
+before=$(grep -c ' swapped' "$work/log" || true)
 pause=$(python3 -c "print($seconds / ($swaps + 1))")
 for swap in $(seq "$swaps"); do
     promote "1.0.$((swap % 2))"
     sleep "$pause"
 done
 wait "$load"
-seen=$(grep -c ' swapped' "$work/log" || true)
+seen=$(($(grep -c ' swapped' "$work/log" || true) - before))
 python3 - "$work/report.json" "$swaps" "$seen" <<'P'
 import json, sys
 report, asked, seen = json.load(open(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
