@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use novastream_features::media::{Sampling, SourceOptions};
+use novastream_inference::pace::PaceSettings;
 use novastream_inference::recommend::{Recommender, RecommenderLimits};
 use novastream_inference::{BackendChoice as Backend, Moderator, ModeratorConfig};
 use novastream_models::manifest::{MANIFEST_FILE, Manifest};
 use novastream_models::recommender::RecommenderBundle;
 use novastream_models::store::{ArtifactStore, zoo_dir};
 
-use crate::config::{BackendChoice, Settings};
+use crate::config::{BackendChoice, SamplingSettings, Settings};
 use crate::policies::Policies;
 use crate::watch::LibavOpener;
 
@@ -61,6 +62,7 @@ pub fn moderator(settings: &Settings, sampling_secret: Vec<u8>) -> anyhow::Resul
         BackendChoice::Candle => Backend::Candle,
     };
     config.sampling.interval_ms = settings.watch.frame_interval_ms;
+    config.pace = pace(&settings.sampling);
     config.sampling_secret = sampling_secret;
     config.media_limits.deadline = config
         .media_limits
@@ -83,6 +85,20 @@ pub fn moderator(settings: &Settings, sampling_secret: Vec<u8>) -> anyhow::Resul
         );
     }
     Ok(moderator)
+}
+
+fn pace(s: &SamplingSettings) -> PaceSettings {
+    PaceSettings {
+        risk_interval_ms: s.risk_interval_ms,
+        risk_share: s.risk_share,
+        cooldown_ms: s.cooldown_ms,
+        new_ms: s.new_ms,
+        extra_every: s.extra_every,
+        still_after: s.still_after,
+        still_interval_ms: s.still_interval_ms,
+        near_bits: s.near_bits,
+        max_interval_ms: s.max_interval_ms,
+    }
 }
 
 /// The recommender with the model that the settings name, or with none.

@@ -41,6 +41,7 @@ pub fn check(s: &Settings) -> Result<(), ConfigError> {
     range("store.waiting", s.store.waiting as u64, 1, 1_000_000)?;
     range("retention.interval_s", s.retention.interval_s, 1, 86_400)?;
     watch(s)?;
+    sampling(s)?;
     let r = &s.recommend;
     at_least_one("recommend.body_bytes", r.body_bytes)?;
     range("recommend.events", r.events as u64, 1, 100_000)?;
@@ -98,6 +99,33 @@ fn watch(s: &Settings) -> Result<(), ConfigError> {
             "`file` is allowed by watch.allow_files, not here".into(),
         ),
         None => Ok(()),
+    }
+}
+
+fn sampling(s: &Settings) -> Result<(), ConfigError> {
+    let p = &s.sampling;
+    let calm = s.watch.frame_interval_ms;
+    let ms = |key, value: u32, low: u32, high: u32| {
+        range(key, u64::from(value), u64::from(low), u64::from(high))
+    };
+    ms("sampling.risk_interval_ms", p.risk_interval_ms, 40, calm)?;
+    ms("sampling.cooldown_ms", p.cooldown_ms, 0, 3_600_000)?;
+    ms("sampling.new_ms", p.new_ms, 0, 3_600_000)?;
+    ms("sampling.extra_every", p.extra_every, 1, 10_000)?;
+    ms("sampling.still_after", p.still_after, 1, 10_000)?;
+    ms("sampling.still_interval_ms", p.still_interval_ms, 0, 60_000)?;
+    ms("sampling.near_bits", p.near_bits, 0, 64)?;
+    ms("sampling.max_interval_ms", p.max_interval_ms, calm, 60_000)?;
+    share("sampling.risk_share", p.risk_share, 0.01)?;
+    share("sampling.load_target", p.load_target, 0.0)
+}
+
+/// A share of 1.
+fn share(key: &'static str, value: f32, low: f32) -> Result<(), ConfigError> {
+    if (low..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        invalid(key, format!("{value} is outside {low} to 1"))
     }
 }
 

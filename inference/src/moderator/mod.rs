@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::load::runtime;
 use self::{
     collect::Collected,
+    frames::Eyes,
     load::{Part, load_parts},
     report::{Subject, sha256_hex},
 };
@@ -34,6 +35,8 @@ use crate::{
     category::Category,
     crowd::{Crowd, Signs},
     engine::{Call, ServedModel},
+    history::StreamHistory,
+    pace::PaceSettings,
     policy::{NEUTRAL_STRICTNESS, Policy},
     sound::Ears,
     text::{TermList, TextJudge, shipped_lists},
@@ -138,6 +141,7 @@ struct Limits {
     media: novastream_features::media::MediaLimits,
     image: ImageLimits,
     sampling: novastream_features::media::Sampling,
+    pace: PaceSettings,
     secret: Vec<u8>,
 }
 
@@ -181,11 +185,24 @@ impl Moderator {
                 media: config.media_limits,
                 image: config.image_limits,
                 sampling: config.sampling,
+                pace: config.pace,
                 secret: config.sampling_secret,
             },
             crowd: Mutex::default(),
             waiters: waiters(config.threads)?,
         })
+    }
+
+    /// How closely a stream with this history is to be looked at from now on: the interval in ms and
+    /// in how many slots there is one extra picture, as in
+    /// [`novastream_features::media::Sampling`]. `stretch_percent` is what the server's load asks
+    /// for; 100 or less is nothing.
+    pub fn tempo(&self, history: &StreamHistory, stretch_percent: u32) -> (u32, u32) {
+        let limits = &self.limits;
+        let plan = history
+            .pace
+            .plan(&limits.sampling, &limits.pace, stretch_percent);
+        (plan.interval_ms, plan.extra_every)
     }
 
     /// Every model that this build knows and what became of it.
@@ -392,7 +409,10 @@ impl Moderator {
             std::slice::from_ref(&frame),
             0,
             policy,
-            &mut None,
+            Eyes {
+                memory: &mut None,
+                pacing: None,
+            },
             &mut collected,
             &mut timings,
         );
