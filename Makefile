@@ -86,6 +86,12 @@ bench-service: ## Latency and throughput of the running service (on an idle mach
 bench-serving: ## The engine beside FastAPI + onnxruntime and LitServe, the same ONNX files (own venv; BENCH_SECONDS=8)
 	@scripts/bench-serving/run.sh
 
+.PHONY: bench-streams
+bench-streams: models ## How many live streams one service keeps up with (an idle machine; STREAMS_FLAGS="--text")
+	$(CARGO) build --release -p novastream-api --bins
+	$(CARGO) build --release -p novastream-evals --bins
+	target/release/novastream-eval streams --server target/release/novastream --cache out/clips $(STREAMS_FLAGS)
+
 .PHONY: bench-recsys
 bench-recsys: ## Recommender beside numpy and implicit; BENCH_MAX_USERS=1000000 for the full growth curve
 	@scripts/bench-recsys/run.sh
