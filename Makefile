@@ -90,6 +90,12 @@ bench-serving: ## The engine beside FastAPI + onnxruntime and LitServe, the same
 bench-swaps: ## A hundred swaps of the chat models under load: failed requests and memory (BENCH_SECONDS=300)
 	@scripts/bench-serving/swaps.sh
 
+.PHONY: bench-streams
+bench-streams: models ## How many live streams one service keeps up with (an idle machine; STREAMS_FLAGS="--text")
+	$(CARGO) build --release -p novastream-api --bins
+	$(CARGO) build --release -p novastream-evals --bins
+	target/release/novastream-eval streams --server target/release/novastream --cache out/clips $(STREAMS_FLAGS)
+
 .PHONY: bench-recsys
 bench-recsys: ## Recommender beside numpy and implicit; BENCH_MAX_USERS=1000000 for the full growth curve
 	@scripts/bench-recsys/run.sh

@@ -7,6 +7,7 @@ use novastream_inference::recommend::Recommender;
 use tokio::sync::Semaphore;
 
 use crate::config::Settings;
+use crate::governor::Governor;
 use crate::histories::Histories;
 use crate::judge::Judge;
 use crate::lifecycle::Lifecycle;
@@ -35,6 +36,8 @@ pub struct App {
     pub repository: Repository,
     /// The bound on request bodies in memory.
     pub budget: ByteBudget,
+    /// How much pictures are spread out for want of time.
+    pub governor: Governor,
     /// Temporal state of streams.
     pub histories: Histories,
     /// What to watch next.
@@ -69,6 +72,7 @@ impl App {
         let texts = Pool::new(settings.text_workers(), settings.queue.waiting);
         let lists = Pool::new(settings.workers(), settings.queue.waiting);
         let histories = Histories::new(Arc::clone(&store));
+        let governor = Governor::default();
         let watches = WatchManager::new(Parts {
             store: Arc::clone(&store),
             sink: Arc::new(StoreSink::new(Arc::clone(&store), histories.clone())),
@@ -77,6 +81,7 @@ impl App {
             opener,
             policies: policies.clone(),
             settings: settings.watch.clone(),
+            governor: governor.clone(),
         });
         Self {
             budget: ByteBudget::new(settings.limits.in_flight_bytes),
@@ -88,6 +93,7 @@ impl App {
             pool,
             texts,
             repository,
+            governor,
             histories,
             recommender,
             lists,

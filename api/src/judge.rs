@@ -23,6 +23,8 @@ pub struct Context {
     pub sequence: Option<u64>,
     /// Stream time of the segment's beginning, milliseconds.
     pub start_ms: Option<i64>,
+    /// What load multiplies the time between pictures with, in percent; up to 100 nothing.
+    pub stretch_percent: u32,
     /// The policy in force.
     pub policy: Arc<Policy>,
 }
@@ -76,6 +78,13 @@ pub trait Judge: Send + Sync + 'static {
         context: &Context,
         history: &mut StreamHistory,
     ) -> Verdict;
+
+    /// How closely to look at a stream with this history: the interval in ms and in how many slots
+    /// there is an extra picture; `None` leaves it as it is.
+    fn tempo(&self, history: &StreamHistory, stretch_percent: u32) -> Option<(u32, u32)> {
+        let _ = (history, stretch_percent);
+        None
+    }
 }
 
 impl Judge for Moderator {
@@ -130,6 +139,10 @@ impl Judge for Moderator {
     ) -> Verdict {
         self.window(window, media, &segment_context(context), history)
     }
+
+    fn tempo(&self, history: &StreamHistory, stretch_percent: u32) -> Option<(u32, u32)> {
+        Some(self.tempo(history, stretch_percent))
+    }
 }
 
 fn segment_context(context: &Context) -> SegmentContext {
@@ -138,6 +151,7 @@ fn segment_context(context: &Context) -> SegmentContext {
         sequence: context.sequence,
         start_ms: context.start_ms,
         strictness: None,
+        stretch_percent: context.stretch_percent,
         policy: Some(Arc::clone(&context.policy)),
     }
 }
@@ -160,6 +174,9 @@ pub struct Tally {
     kind: &'static str,
     action: &'static str,
     degraded: bool,
+    stretched: bool,
+    carried: usize,
+    looked: usize,
     stages: [(&'static str, f32); 6],
 }
 
@@ -171,6 +188,9 @@ impl Tally {
             kind: verdict.kind.as_str(),
             action: verdict.action.as_str(),
             degraded: !verdict.degraded.is_empty(),
+            stretched: verdict.degraded.iter().any(|d| d.component == "sampling"),
+            carried: verdict.sampling.map_or(0, |s| s.carried),
+            looked: verdict.sampling.map_or(0, |s| s.looked),
             stages: [
                 ("decode", t.decode_ms),
                 ("frames", t.frames_ms),
@@ -188,6 +208,14 @@ impl Tally {
             .increment(1);
         if self.degraded {
             metrics::counter!(names::DEGRADED, "kind" => self.kind).increment(1);
+        }
+        if self.stretched {
+            metrics::counter!(names::STRETCHED, "kind" => self.kind).increment(1);
+        }
+        for (outcome, pictures) in [("judged", self.looked), ("carried", self.carried)] {
+            if pictures > 0 {
+                metrics::counter!(names::PICTURES, "outcome" => outcome).increment(pictures as u64);
+            }
         }
         for (stage, ms) in self.stages {
             if ms > 0.0 {

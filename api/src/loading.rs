@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use novastream_features::media::{Sampling, SourceOptions};
+use novastream_inference::pace::PaceSettings;
 use novastream_inference::recommend::{Recommender, RecommenderLimits};
 use novastream_inference::registry::RegistryConfig;
 use novastream_inference::{BackendChoice as Backend, Moderator, ModeratorConfig};
@@ -13,7 +14,7 @@ use novastream_models::manifest::{MANIFEST_FILE, Manifest};
 use novastream_models::recommender::RecommenderBundle;
 use novastream_models::store::{ArtifactStore, zoo_dir};
 
-use crate::config::{BackendChoice, Settings};
+use crate::config::{BackendChoice, SamplingSettings, Settings};
 use crate::policies::Policies;
 use crate::watch::LibavOpener;
 
@@ -63,6 +64,7 @@ pub fn moderator(settings: &Settings, sampling_secret: Vec<u8>) -> anyhow::Resul
     };
     config.registry = registry(settings);
     config.sampling.interval_ms = settings.watch.frame_interval_ms;
+    config.pace = pace(&settings.sampling);
     config.sampling_secret = sampling_secret;
     config.media_limits.deadline = config
         .media_limits
@@ -98,6 +100,20 @@ fn registry(settings: &Settings) -> RegistryConfig {
         max_error_rate: m.max_error_rate,
         min_requests: m.min_requests,
         shadow_per_second: m.shadow_per_second,
+    }
+}
+
+fn pace(s: &SamplingSettings) -> PaceSettings {
+    PaceSettings {
+        risk_interval_ms: s.risk_interval_ms,
+        risk_share: s.risk_share,
+        cooldown_ms: s.cooldown_ms,
+        new_ms: s.new_ms,
+        extra_every: s.extra_every,
+        still_after: s.still_after,
+        still_interval_ms: s.still_interval_ms,
+        near_bits: s.near_bits,
+        max_interval_ms: s.max_interval_ms,
     }
 }
 

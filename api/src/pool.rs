@@ -17,6 +17,8 @@ use crate::telemetry::{Count, names};
 pub struct Pool {
     places: Arc<Semaphore>,
     workers: Arc<Semaphore>,
+    /// Workers, and places, when all are free.
+    sizes: (usize, usize),
 }
 
 /// A place in the queue. Given back when dropped.
@@ -33,6 +35,7 @@ impl Pool {
         Self {
             places: Arc::new(Semaphore::new(workers + waiting)),
             workers: Arc::new(Semaphore::new(workers)),
+            sizes: (workers, workers + waiting),
         }
     }
 
@@ -46,6 +49,15 @@ impl Pool {
         } else {
             Ok(())
         }
+    }
+
+    /// Work at hand as a share of what the workers do at once: below 1 some are free, above 1 some
+    /// work waits.
+    pub fn load(&self) -> f64 {
+        let (workers, places) = self.sizes;
+        let busy = workers - self.workers.available_permits().min(workers);
+        let asked = places - self.places.available_permits().min(places);
+        busy.max(asked) as f64 / workers.max(1) as f64
     }
 
     /// Takes a place or refuses at once.

@@ -62,6 +62,9 @@ pub async fn run(settings: Settings, ready_file: Option<PathBuf>) -> anyhow::Res
 
     tokio::spawn(telemetry::upkeep(app.metrics.clone()));
     tokio::spawn(prune(app.clone()));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let governor = app.governor.clone();
+    tokio::spawn(governor.run(app.settings.sampling.clone(), app.pool.clone(), cores));
     tokio::spawn(signals(
         app.lifecycle.clone(),
         app.settings.shutdown.drain_delay_ms,

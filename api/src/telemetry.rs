@@ -26,6 +26,17 @@ pub mod names {
     pub const VERDICTS: &str = "novastream_verdicts_total";
     /// Verdicts that say something was not judged; label `kind`.
     pub const DEGRADED: &str = "novastream_degraded_verdicts_total";
+    /// Verdicts whose pictures were further apart than they should be, for want of time; label
+    /// `kind`.
+    pub const STRETCHED: &str = "novastream_stretched_verdicts_total";
+    /// Pictures; label `outcome` is `judged` or `carried` (near-identical to a judged one).
+    pub const PICTURES: &str = "novastream_pictures_total";
+    /// What the time between two pictures of a stream is multiplied with.
+    pub const SAMPLING_STRETCH: &str = "novastream_sampling_stretch";
+    /// Busy share of the workers or the processors in the last seconds, whichever is higher.
+    pub const LOAD: &str = "novastream_load";
+    /// CPU seconds that a second of a stream took of late.
+    pub const CPU_PER_STREAM_SECOND: &str = "novastream_cpu_seconds_per_stream_second";
     /// Time in one stage of judging; label `stage`.
     pub const STAGE_SECONDS: &str = "novastream_stage_duration_seconds";
     /// Requests that hold a place in the work queue, waiting or running.
@@ -103,6 +114,20 @@ fn describe() {
     describe_counter!(
         names::DEGRADED,
         "Verdicts that say something was not judged"
+    );
+    describe_counter!(
+        names::STRETCHED,
+        "Verdicts with fewer pictures than there should be, for want of time"
+    );
+    describe_counter!(names::PICTURES, "Pictures that were judged or carried over");
+    describe_gauge!(
+        names::SAMPLING_STRETCH,
+        "Factor on the time between two pictures of a stream"
+    );
+    describe_gauge!(names::LOAD, "Busy share of the workers or the processors");
+    describe_gauge!(
+        names::CPU_PER_STREAM_SECOND,
+        "CPU seconds that a second of a stream took of late"
     );
     describe_counter!(names::RECOMMENDATIONS, "Lists answered");
     describe_counter!(names::EVENTS, "Behaviour events received");

@@ -51,9 +51,13 @@ fn decode(criterion: &mut Criterion) {
             continue;
         };
         let bytes: Arc<[u8]> = Arc::from(bytes);
-        for (kind, extra_frames) in [("keyframes", false), ("keyframes and extra", true)] {
+        for (kind, extra_every) in [
+            ("keyframes", 0),
+            ("keyframes and one extra in four", 4),
+            ("keyframes and extra", 1),
+        ] {
             let sampling = Sampling {
-                extra_frames,
+                extra_every,
                 ..Sampling::default()
             };
             group.bench_function(format!("{name}, {kind}"), |bencher| {

@@ -37,7 +37,8 @@ fn a_file_comes_window_by_window_in_its_own_clock() {
     assert!((5450..5520).contains(&last.end_ms), "{}", last.end_ms);
 
     let frames: Vec<_> = windows.iter().flat_map(|w| &w.frames).collect();
-    assert!((3..=4).contains(&frames.len()), "{}", frames.len());
+    // Two a slot, and one of the 60 ms behind the second slot if its moment lies there.
+    assert!((3..=5).contains(&frames.len()), "{}", frames.len());
     for frame in &frames {
         let shown = number(&frame.image) * 40.0 + 1480.0;
         let stamped = frame.timestamp_ms as f64;

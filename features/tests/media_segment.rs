@@ -101,7 +101,7 @@ fn the_seed_moves_the_extra_pictures_and_nothing_else() {
 #[test]
 fn without_extra_pictures_only_keyframes_come() {
     let sampling = Sampling {
-        extra_frames: false,
+        extra_every: 0,
         ..Sampling::default()
     };
     let (_, window) = read_with(clip("grey.ts"), &sampling, &MediaLimits::default()).unwrap();

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    category::Category, policy::Confirm, sound::SoundMemory, verdict::Modality,
+    category::Category, pace::Pace, policy::Confirm, sound::SoundMemory, verdict::Modality,
     vision::ScreenMemory,
 };
 
@@ -15,14 +15,15 @@ const SPAN_MS: i64 = 30_000;
 /// The temporal state of one stream.
 ///
 /// It starts empty, is advanced by every segment or window of the stream in order, and is bounded:
-/// at most one track per category and modality, [`Confirm::MAX_N`] scores each, and one thumbnail
-/// with the lines read off the last picture. It can be stored and restored as JSON.
+/// at most one track per category and modality, [`Confirm::MAX_N`] scores each, one thumbnail with
+/// the lines read off the last picture, and one sketch with the scores of the last judged one. It can be stored and restored as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StreamHistory {
     tracks: Vec<Track>,
     pub(crate) screen: Option<ScreenMemory>,
     pub(crate) sound: SoundMemory,
+    pub(crate) pace: Pace,
 }
 
 impl StreamHistory {
@@ -48,6 +49,7 @@ impl StreamHistory {
         }
         self.screen = None;
         self.sound = SoundMemory::default();
+        self.pace = Pace::default();
     }
 }
 

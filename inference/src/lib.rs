@@ -12,6 +12,7 @@ mod crowd;
 pub mod engine;
 mod history;
 mod moderator;
+pub mod pace;
 mod policy;
 pub mod recommend;
 pub mod registry;

@@ -265,6 +265,10 @@ pub struct Evidence {
     pub score: f32,
     /// `name@version` of the model, `list:NAME`, or `rules@VERSION`.
     pub model: String,
+    /// The picture was near-identical to one that was judged so many milliseconds before it, and
+    /// this is that one's score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried_ms: Option<u32>,
     /// Where exactly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<EvidenceDetail>,
@@ -292,7 +296,7 @@ pub struct SoundEvent {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Degraded {
-    /// `frames`, `ocr`, `audio`, `text`, `decode` or `source`.
+    /// `frames`, `ocr`, `audio`, `text`, `decode`, `sampling` or `source`.
     pub component: String,
     /// Why, in words.
     pub reason: String,
@@ -306,6 +310,38 @@ impl Degraded {
             reason: reason.into(),
         }
     }
+}
+
+/// What decides how closely a stream's pictures are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum PaceMode {
+    /// Nothing is known of the stream yet.
+    New,
+    /// Nothing suspicious of late.
+    Calm,
+    /// The picture hardly changes.
+    Still,
+    /// Suspicious scores of late.
+    Risk,
+}
+
+/// Which pictures were looked at, and why so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Sampled {
+    /// What the stream's past asks for.
+    pub mode: PaceMode,
+    /// Time between two pictures in milliseconds; there may be extra ones.
+    pub interval_ms: u32,
+    /// Pictures that the networks judged.
+    pub looked: usize,
+    /// Near-identical pictures that kept the scores of one judged shortly before.
+    pub carried: usize,
+    /// What the server's load multiplied the interval with, the same for all streams; 100 is
+    /// nothing.
+    pub stretch_percent: u32,
 }
 
 /// Wall-clock milliseconds per stage. Stages overlap, so they may add up to more than `total_ms`.
@@ -330,7 +366,7 @@ pub struct Timings {
 
 /// The answer to one item.
 ///
-/// The same bytes, models, policy and history give the same verdict except for `id`, `timings` and
+/// The same bytes, models, policy, history and `sampling.stretch_percent` give the same verdict except for `id`, `timings` and
 /// `created_at`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -371,6 +407,9 @@ pub struct Verdict {
     pub sounds: Vec<SoundEvent>,
     /// `id@version` of the policy.
     pub policy: String,
+    /// How closely the pictures were looked at; absent where there is no video.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampled>,
     /// What was missing, late or left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub degraded: Vec<Degraded>,

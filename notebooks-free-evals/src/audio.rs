@@ -266,6 +266,7 @@ mod tests {
             end_ms: None,
             score,
             model: "m@1".into(),
+            carried_ms: None,
             detail: Some(EvidenceDetail::Sound {
                 group: "siren".into(),
                 label: label.into(),

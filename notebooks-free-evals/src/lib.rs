@@ -19,6 +19,7 @@ pub mod page;
 pub mod recommender;
 pub mod report;
 pub mod score_file;
+pub mod streams;
 pub mod tally;
 pub mod targets;
 pub mod verdicts;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use novastream_evals::error::EvalError;
 use novastream_evals::{
-    audio, chat, classified, evasion, frames, hashes, load, recommender, report, verdicts,
+    audio, chat, classified, evasion, frames, hashes, load, recommender, report, streams, verdicts,
 };
 
 /// Evaluations and load tests; each prints a report on stdout.
@@ -34,6 +34,8 @@ enum Command {
     Recommender(Box<recommender::RecommenderOptions>),
     /// Throughput and latency of a running service
     Load(load::LoadOptions),
+    /// How many live streams a service keeps up with, and whether its memory stays flat
+    Streams(streams::StreamOptions),
 }
 
 fn main() -> ExitCode {
@@ -68,5 +70,6 @@ fn run(command: Command) -> Result<(), EvalError> {
         },
         Command::Recommender(options) => report::print(&recommender::run(&options)?, options.json),
         Command::Load(options) => report::print(&load::run(&options)?, options.json),
+        Command::Streams(options) => report::print(&streams::run(&options)?, options.json),
     }
 }

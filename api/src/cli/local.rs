@@ -43,6 +43,7 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
         next: StdMutex::new(0),
     });
     let tools = Tools {
+        governor: crate::governor::Governor::default(),
         opener: Arc::new(loading::opener(&settings, secret)),
         judge: Arc::new(moderator),
         pool: Pool::new(settings.workers(), 1),

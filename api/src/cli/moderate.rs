@@ -90,6 +90,7 @@ impl Bench {
             stream_id: None,
             sequence: None,
             start_ms: None,
+            stretch_percent: 0,
             policy: Arc::clone(&self.policy),
         }
     }

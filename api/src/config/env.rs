@@ -194,6 +194,43 @@ pub const KEYS: &[(&str, &str)] = &[
     ("watch.backoff_min_ms", "first pause before a reconnect"),
     ("watch.backoff_max_ms", "longest pause before a reconnect"),
     ("watch.schemes", "URL schemes that may be watched"),
+    (
+        "sampling.risk_interval_ms",
+        "time between two frames of a suspicious stream",
+    ),
+    (
+        "sampling.risk_share",
+        "share of a review threshold that makes a stream suspicious",
+    ),
+    ("sampling.cooldown_ms", "how long a stream stays suspicious"),
+    (
+        "sampling.new_ms",
+        "how long a new stream is looked at more closely",
+    ),
+    (
+        "sampling.extra_every",
+        "slots of a calm stream for one extra frame",
+    ),
+    (
+        "sampling.still_after",
+        "near-identical frames that make a stream still",
+    ),
+    (
+        "sampling.still_interval_ms",
+        "most time for which a near-identical frame keeps earlier scores",
+    ),
+    (
+        "sampling.near_bits",
+        "bits in which near-identical frames may differ",
+    ),
+    (
+        "sampling.max_interval_ms",
+        "longest time between two frames under load",
+    ),
+    (
+        "sampling.load_target",
+        "busy share from which frames are spread out; 0 = never",
+    ),
     ("watch.allow_files", "allows file: URLs and plain paths"),
     (
         "watch.allow_private_hosts",

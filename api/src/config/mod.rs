@@ -11,8 +11,8 @@ use config::{Config, Environment, File, FileFormat, Map, Source, Value, ValueKin
 
 pub use settings::{
     BackendChoice, ImageUrlSettings, LimitSettings, LogFormat, LogSettings, ModelSettings,
-    QueueSettings, RetentionSettings, Settings, ShutdownSettings, SseSettings, StoreSettings,
-    TelemetrySettings, WatchSettings,
+    QueueSettings, RetentionSettings, SamplingSettings, Settings, ShutdownSettings, SseSettings,
+    StoreSettings, TelemetrySettings, WatchSettings,
 };
 
 /// What is wrong with the configuration. The text tells what to change.

@@ -61,6 +61,8 @@ pub struct Settings {
     pub retention: RetentionSettings,
     /// Live URLs that the service pulls.
     pub watch: WatchSettings,
+    /// How closely pictures are looked at.
+    pub sampling: SamplingSettings,
     /// Pictures that a request names by URL.
     pub image_urls: ImageUrlSettings,
     /// Recommendations.
@@ -210,7 +212,8 @@ pub struct WatchSettings {
     pub queue_windows: usize,
     /// Length of a window, milliseconds of stream time.
     pub window_ms: u32,
-    /// Most time between two sampled frames, milliseconds.
+    /// Time between two sampled frames of a calm stream, milliseconds; segments as well. `[sampling]`
+    /// says when it is shorter or longer.
     pub frame_interval_ms: u32,
     /// Time to connect and find the streams, milliseconds.
     pub open_timeout_ms: u64,
@@ -232,6 +235,32 @@ pub struct WatchSettings {
     pub allow_files: bool,
     /// Allows hosts in private, loopback and link-local networks.
     pub allow_private_hosts: bool,
+}
+
+/// `[sampling]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SamplingSettings {
+    /// Time between two frames while a stream is suspicious, milliseconds.
+    pub risk_interval_ms: u32,
+    /// A score at this share of its category's review threshold makes a stream suspicious.
+    pub risk_share: f32,
+    /// How long a stream stays suspicious after such a score, milliseconds.
+    pub cooldown_ms: u32,
+    /// How long a new stream has an extra frame in every slot, milliseconds.
+    pub new_ms: u32,
+    /// Afterwards, one slot in so many has an extra frame, on average.
+    pub extra_every: u32,
+    /// Near-identical frames in a row that make a stream still.
+    pub still_after: u32,
+    /// Most time for which a near-identical frame keeps an earlier one's scores, milliseconds.
+    pub still_interval_ms: u32,
+    /// Bits of 256 in which the hashes of near-identical frames may differ.
+    pub near_bits: u32,
+    /// Longest time between two frames that load may lead to, milliseconds.
+    pub max_interval_ms: u32,
+    /// Busy share of the machine from which frames are spread out; 0 never does.
+    pub load_target: f32,
 }
 
 /// `[image_urls]`
@@ -304,6 +333,7 @@ impl Default for Settings {
             store: StoreSettings::default(),
             retention: RetentionSettings::default(),
             watch: WatchSettings::default(),
+            sampling: SamplingSettings::default(),
             image_urls: ImageUrlSettings::default(),
             recommend: RecommendSettings::default(),
             sse: SseSettings::default(),
@@ -426,6 +456,23 @@ impl Default for WatchSettings {
                 .to_vec(),
             allow_files: false,
             allow_private_hosts: true,
+        }
+    }
+}
+
+impl Default for SamplingSettings {
+    fn default() -> Self {
+        Self {
+            risk_interval_ms: 500,
+            risk_share: 0.5,
+            cooldown_ms: 10_000,
+            new_ms: 10_000,
+            extra_every: 4,
+            still_after: 3,
+            still_interval_ms: 8000,
+            near_bits: 12,
+            max_interval_ms: 8000,
+            load_target: 0.85,
         }
     }
 }

@@ -36,12 +36,12 @@ pub fn check(s: &Settings) -> Result<(), ConfigError> {
     range("queue.waiting", s.queue.waiting as u64, 0, 1_000_000)?;
     range("models.poll_ms", s.models.poll_ms, 50, 3_600_000)?;
     range("models.probation_s", s.models.probation_s, 0, 86_400)?;
-    share("models.max_error_rate", s.models.max_error_rate)?;
+    share("models.max_error_rate", s.models.max_error_rate, 0.0)?;
     range("models.error_window_s", s.models.error_window_s, 1, 3600)?;
     range("models.min_requests", s.models.min_requests, 1, 1_000_000)?;
     let per_second = u64::from(s.models.shadow_per_second);
     range("models.shadow_per_second", per_second, 0, 10_000)?;
-    share("telemetry.sample_ratio", s.telemetry.sample_ratio)?;
+    share("telemetry.sample_ratio", s.telemetry.sample_ratio, 0.0)?;
     let spans = s.telemetry.queue_spans as u64;
     range("telemetry.queue_spans", spans, 1, 1_000_000)?;
     if let Some(url) = &s.telemetry.otlp_endpoint
@@ -57,6 +57,7 @@ pub fn check(s: &Settings) -> Result<(), ConfigError> {
     range("store.waiting", s.store.waiting as u64, 1, 1_000_000)?;
     range("retention.interval_s", s.retention.interval_s, 1, 86_400)?;
     watch(s)?;
+    sampling(s)?;
     let r = &s.recommend;
     at_least_one("recommend.body_bytes", r.body_bytes)?;
     range("recommend.events", r.events as u64, 1, 100_000)?;
@@ -117,6 +118,24 @@ fn watch(s: &Settings) -> Result<(), ConfigError> {
     }
 }
 
+fn sampling(s: &Settings) -> Result<(), ConfigError> {
+    let p = &s.sampling;
+    let calm = s.watch.frame_interval_ms;
+    let ms = |key, value: u32, low: u32, high: u32| {
+        range(key, u64::from(value), u64::from(low), u64::from(high))
+    };
+    ms("sampling.risk_interval_ms", p.risk_interval_ms, 40, calm)?;
+    ms("sampling.cooldown_ms", p.cooldown_ms, 0, 3_600_000)?;
+    ms("sampling.new_ms", p.new_ms, 0, 3_600_000)?;
+    ms("sampling.extra_every", p.extra_every, 1, 10_000)?;
+    ms("sampling.still_after", p.still_after, 1, 10_000)?;
+    ms("sampling.still_interval_ms", p.still_interval_ms, 0, 60_000)?;
+    ms("sampling.near_bits", p.near_bits, 0, 64)?;
+    ms("sampling.max_interval_ms", p.max_interval_ms, calm, 60_000)?;
+    share("sampling.risk_share", f64::from(p.risk_share), 0.01)?;
+    share("sampling.load_target", f64::from(p.load_target), 0.0)
+}
+
 fn at_least_one(key: &'static str, value: usize) -> Result<(), ConfigError> {
     if value == 0 {
         invalid(key, "it must be 1 or more".into())
@@ -125,11 +144,12 @@ fn at_least_one(key: &'static str, value: usize) -> Result<(), ConfigError> {
     }
 }
 
-fn share(key: &'static str, value: f64) -> Result<(), ConfigError> {
-    if (0.0..=1.0).contains(&value) {
+/// A share of 1, from `low` on.
+fn share(key: &'static str, value: f64, low: f64) -> Result<(), ConfigError> {
+    if (low..=1.0).contains(&value) {
         Ok(())
     } else {
-        invalid(key, format!("{value} is outside 0 to 1"))
+        invalid(key, format!("{value} is outside {low} to 1"))
     }
 }
 

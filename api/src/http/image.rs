@@ -73,6 +73,7 @@ pub async fn moderate_image(
         stream_id: query.stream_id,
         sequence: None,
         start_ms: None,
+        stretch_percent: 0,
         policy,
     };
     let judge = Arc::clone(&app.judge);

@@ -94,10 +94,16 @@ pub async fn moderate_segment(
     };
     let bytes = body::read(&headers, body, limit, &app.budget, deadline).await?;
     let ticket = app.pool.admit()?;
+    // A segment that stands alone is no stream that others must share the machine with.
+    let stretch_percent = match &query.stream_id {
+        Some(_) => app.governor.percent(),
+        None => 0,
+    };
     let context = Context {
         stream_id: query.stream_id,
         sequence: query.sequence,
         start_ms: query.start_ms,
+        stretch_percent,
         policy,
     };
 
@@ -197,6 +203,7 @@ impl Work {
             }
         };
         let tally = Tally::of(&verdict);
+        self.app.governor.judged(&verdict);
         let json = serde_json::to_string(&verdict).map_err(ApiError::internal)?;
         let write = Write {
             verdicts: vec![NewVerdict::from(verdict)],

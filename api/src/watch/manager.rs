@@ -15,6 +15,7 @@ use super::source::Opener;
 use crate::clock;
 use crate::config::WatchSettings;
 use crate::error::{ApiError, ErrorCode};
+use crate::governor::Governor;
 use crate::judge::Judge;
 use crate::policies::Policies;
 use crate::pool::Pool;
@@ -55,6 +56,8 @@ pub struct Parts {
     pub policies: Policies,
     /// Limits and times.
     pub settings: WatchSettings,
+    /// How much pictures are spread out.
+    pub governor: Governor,
 }
 
 /// Begins and ends sessions.
@@ -202,6 +205,7 @@ impl WatchManager {
             sink: Arc::clone(&parts.sink),
             settings: parts.settings.clone(),
             policy: Arc::clone(parts.policies.get(record.policy.as_deref())?),
+            governor: parts.governor.clone(),
         };
         let (stop, stopped) = watch::channel(None);
         let session = Session::new(tools, record.clone(), stopped);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use novastream_features::media::{MediaError, MediaInfo};
+use novastream_features::media::{MediaError, MediaInfo, Tempo};
 use novastream_inference::{Policy, StreamHistory, Verdict};
 use tokio::sync::watch;
 
@@ -17,6 +17,7 @@ use super::timeline::{Place, Timeline};
 use super::unjudged;
 use crate::clock;
 use crate::config::WatchSettings;
+use crate::governor::Governor;
 use crate::judge::{Context, Judge};
 use crate::pool::Pool;
 use crate::store::{Committed, NewVerdict};
@@ -46,6 +47,8 @@ pub struct Tools {
     pub settings: WatchSettings,
     /// The policy in force.
     pub policy: Arc<Policy>,
+    /// How much pictures are spread out.
+    pub governor: Governor,
 }
 
 /// How one attempt to read the source ended.
@@ -68,6 +71,8 @@ pub struct Session {
     backoff: Backoff,
     stop: watch::Receiver<Option<Stop>>,
     gauge: telemetry::StateGauge,
+    /// Shared with the reader.
+    tempo: Tempo,
 }
 
 impl Session {
@@ -89,6 +94,7 @@ impl Session {
             tools,
             record,
             stop,
+            tempo: Tempo::default(),
         }
     }
 
@@ -151,7 +157,10 @@ impl Session {
     async fn attempt(&mut self) -> End {
         let queue = Arc::new(Queue::new(self.tools.settings.queue_windows));
         let url = self.record.url.clone();
-        let _reader = source::start(Arc::clone(&self.tools.opener), url, Arc::clone(&queue));
+        let _reader = {
+            let opener = Arc::clone(&self.tools.opener);
+            source::start(opener, url, Arc::clone(&queue), self.tempo.clone())
+        };
         let mut fixed_end = false;
         loop {
             let give_up = self.give_up_at();
@@ -255,6 +264,7 @@ impl Session {
             Err(error) => (self.unjudged_window(span, "internal", &error.detail), None),
         };
         self.count_window(&verdict);
+        self.tools.governor.judged(&verdict);
         metrics::counter!(names::WATCH_WINDOWS, "outcome" => "judged").increment(1);
         let kept = self
             .keep(
@@ -266,6 +276,10 @@ impl Session {
             )
             .await;
         if let Some(history) = history {
+            let stretch = self.tools.governor.percent();
+            if let Some((interval, every)) = self.tools.judge.tempo(&history, stretch) {
+                self.tempo.set(interval, every);
+            }
             *held = history;
         }
         if kept.is_some() {
@@ -352,6 +366,7 @@ impl Session {
             stream_id: Some(self.record.stream_id.clone()),
             sequence: Some(sequence),
             start_ms: None,
+            stretch_percent: self.tools.governor.percent(),
             policy: self.tools.policy.clone(),
         }
     }

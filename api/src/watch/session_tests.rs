@@ -38,6 +38,7 @@ fn start(script: Vec<Opening>, judge: Duration, record: WatchRecord) -> Run {
         sink: Arc::clone(&kept) as Arc<dyn Sink>,
         settings: settings(),
         policy: Arc::new(Policy::builtin().unwrap()),
+        governor: crate::governor::Governor::default(),
     };
     let (stop, stopped) = watch::channel(None);
     let task = tokio::spawn(Session::new(tools, record, stopped).run());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use novastream_features::media::{
-    CancelToken, LiveSource, MediaError, MediaInfo, SourceOptions, Window,
+    CancelToken, LiveSource, MediaError, MediaInfo, SourceOptions, Tempo, Window,
 };
 
 use super::memory::Marks;
@@ -22,6 +22,10 @@ pub trait Source {
     /// # Errors
     /// The source stalled, broke or was cancelled.
     fn next_window(&mut self) -> Result<Option<Window>, MediaError>;
+    /// Lets `tempo` decide how closely to look; a source without pictures may ignore it.
+    fn set_tempo(&mut self, tempo: &Tempo) {
+        let _ = tempo;
+    }
 }
 
 impl Source for LiveSource {
@@ -35,6 +39,10 @@ impl Source for LiveSource {
 
     fn next_window(&mut self) -> Result<Option<Window>, MediaError> {
         self.next_window()
+    }
+
+    fn set_tempo(&mut self, tempo: &Tempo) {
+        self.set_tempo(tempo);
     }
 }
 
@@ -126,8 +134,8 @@ impl Drop for Reader {
 }
 
 /// Starts a thread that opens `url` and fills `queue` until the source ends or breaks. The last
-/// thing it tells is [`News::End`] or [`News::Failed`].
-pub fn start(opener: Arc<dyn Opener>, url: String, queue: Arc<Queue>) -> Reader {
+/// thing it tells is [`News::End`] or [`News::Failed`]. `tempo` says how closely to look.
+pub fn start(opener: Arc<dyn Opener>, url: String, queue: Arc<Queue>, tempo: Tempo) -> Reader {
     let cancel = CancelToken::new();
     let reader = Reader {
         cancel: cancel.clone(),
@@ -140,7 +148,7 @@ pub fn start(opener: Arc<dyn Opener>, url: String, queue: Arc<Queue>) -> Reader 
                 queue: &queue,
                 word: None,
             };
-            let end = read(opener.as_ref(), &url, &queue, &cancel);
+            let end = read(opener.as_ref(), &url, &queue, &tempo, &cancel);
             last_word.word = Some(match end {
                 Ok(known_end) => News::End { known_end },
                 Err(error) => News::Failed(error),
@@ -174,9 +182,11 @@ fn read(
     opener: &dyn Opener,
     url: &str,
     queue: &Queue,
+    tempo: &Tempo,
     cancel: &CancelToken,
 ) -> Result<bool, MediaError> {
     let mut source = opener.open(url, cancel)?;
+    source.set_tempo(tempo);
     let known_end = source.known_end();
     queue.tell(News::Opened {
         media: source.info().clone(),
@@ -251,7 +261,12 @@ mod tests {
     async fn a_panic_is_told_as_a_failure() {
         use super::super::queue::Item;
         let queue = Arc::new(Queue::new(1));
-        let _reader = start(Arc::new(Panics), "x".into(), Arc::clone(&queue));
+        let _reader = start(
+            Arc::new(Panics),
+            "x".into(),
+            Arc::clone(&queue),
+            Tempo::default(),
+        );
         let item = queue.pop().await;
         assert!(matches!(
             item,

@@ -69,6 +69,7 @@ fn verdict(
         evidence: Vec::new(),
         sounds: Vec::new(),
         policy: policy.label(),
+        sampling: None,
         degraded: vec![degraded],
         notices: Vec::new(),
         media: None,
@@ -103,6 +104,7 @@ mod tests {
             stream_id: Some("s".into()),
             sequence: Some(3),
             start_ms: None,
+            stretch_percent: 0,
             policy: policy.clone().into(),
         };
         let span = Span {

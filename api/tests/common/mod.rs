@@ -65,6 +65,7 @@ impl FakeJudge {
             evidence: Vec::new(),
             sounds: Vec::new(),
             policy: policy.label(),
+            sampling: None,
             degraded: Vec::new(),
             notices: Vec::new(),
             media: None,

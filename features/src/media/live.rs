@@ -8,7 +8,7 @@ use ffmpeg_next::Packet;
 use super::cancel::{Guard, Trip};
 use super::demux::{Demuxer, Kind, Next};
 use super::session::Session;
-use super::{CancelToken, MediaError, MediaInfo, MediaLimits, Notice, Sampling, Window};
+use super::{CancelToken, MediaError, MediaInfo, MediaLimits, Notice, Sampling, Tempo, Window};
 
 /// A stream may lag this far behind the other one before a window goes out without it.
 const LAG_MS: i64 = 1000;
@@ -149,6 +149,11 @@ impl LiveSource {
         }
         source.info = source.session.info();
         Ok(source)
+    }
+
+    /// Lets `tempo` decide from now on how closely to look, instead of the options' sampling.
+    pub fn set_tempo(&mut self, tempo: &Tempo) {
+        self.session.set_tempo(tempo);
     }
 
     /// What the source holds, as far as its first second shows.

@@ -28,6 +28,6 @@ pub use error::MediaError;
 pub use live::{LiveSource, SourceOptions};
 pub use segment::read_segment;
 pub use types::{
-    Audio, AudioInfo, Frame, MediaInfo, MediaLimits, Notice, SAMPLE_RATE, Sampling, VideoInfo,
-    Window,
+    Audio, AudioInfo, Frame, MediaInfo, MediaLimits, Notice, SAMPLE_RATE, Sampling, Tempo,
+    VideoInfo, Window,
 };

@@ -13,8 +13,8 @@ const TIMED_CONTAINERS: [&str; 3] = ["mov", "matroska", "avi"];
 /// Demuxes and decodes a segment. Times in the result count from the segment's start (its earliest
 /// timestamp), so `start_ms` is 0.
 ///
-/// A segment with any video gives at least one picture: where a stream has no usable keyframe, the
-/// best one that its decoder could draw.
+/// A segment with any video at or after [`Sampling::first_ms`] gives at least one picture: where a
+/// stream has no usable keyframe, the best one that its decoder could draw.
 ///
 /// # Errors
 /// [`MediaError`] when nothing usable came out of the bytes, or `cancel` was cancelled. A partial
@@ -65,7 +65,7 @@ pub fn read_segment(
             window.notices.push(notice);
         }
     }
-    if window.frames.is_empty() && window.audio.is_none() {
+    if window.frames.is_empty() && window.audio.is_none() && !session.unasked() {
         return Err(nothing(&window.notices, limits));
     }
     Ok((session.info(), window))

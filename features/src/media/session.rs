@@ -9,7 +9,7 @@ use super::cancel::Guard;
 use super::demux::{Demuxer, Kind, Next, to_ms};
 use super::sound::AudioTrack;
 use super::video::VideoTrack;
-use super::{MediaInfo, MediaLimits, Notice, Sampling, Window};
+use super::{MediaInfo, MediaLimits, Notice, Sampling, Tempo, Window};
 
 /// Bounds on what is read ahead to find where the earliest stream starts.
 const MAX_AHEAD_PACKETS: usize = 256;
@@ -20,6 +20,7 @@ pub(super) struct Session {
     demuxer: Demuxer,
     guard: Arc<Guard>,
     sampling: Sampling,
+    tempo: Option<Tempo>,
     limits: MediaLimits,
     /// Most sound that may wait, in ms.
     max_audio_ms: i64,
@@ -42,6 +43,7 @@ impl Session {
             demuxer,
             guard: Arc::clone(guard),
             sampling: *sampling,
+            tempo: None,
             limits: limits.clone(),
             max_audio_ms,
             ahead: VecDeque::new(),
@@ -49,6 +51,14 @@ impl Session {
             video: None,
             audio: None,
             last_was_corrupt: false,
+        }
+    }
+
+    /// Lets `tempo` decide how closely to look from now on.
+    pub(super) fn set_tempo(&mut self, tempo: &Tempo) {
+        self.tempo = Some(tempo.clone());
+        if let Some(video) = &mut self.video {
+            video.set_tempo(tempo);
         }
     }
 
@@ -142,7 +152,8 @@ impl Session {
             Kind::Video => {
                 if self.video.is_none() {
                     self.video = self.demuxer.stream(kind).map(|stream| {
-                        VideoTrack::new(stream, &self.sampling, &self.limits, self.origin)
+                        let tempo = self.tempo.clone();
+                        VideoTrack::new(stream, &self.sampling, tempo, &self.limits, self.origin)
                     });
                 }
                 if let Some(video) = &mut self.video {
@@ -182,6 +193,11 @@ impl Session {
         }
     }
 
+    /// Whether there was video of which no picture was wanted.
+    pub(super) fn unasked(&self) -> bool {
+        self.video.as_ref().is_some_and(VideoTrack::unasked)
+    }
+
     /// Whether the last packet was cut short.
     pub(super) fn last_was_corrupt(&self) -> bool {
         self.last_was_corrupt
@@ -204,8 +220,7 @@ impl Session {
             window.notices.extend(notices);
             damaged += errors;
             // A window shorter than a slot need not have a picture of its own.
-            let slot = i64::from(self.sampling.interval_ms);
-            quiet = arrived > 0 && errors == 0 && end_ms - start_ms < slot;
+            quiet = arrived > 0 && errors == 0 && video.may_be_without(end_ms - start_ms);
         }
         if let Some(audio) = &mut self.audio {
             let (sound, notices) = audio.take(end_ms);

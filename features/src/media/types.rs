@@ -1,5 +1,7 @@
 //! What goes into the media path and what comes out of it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -52,14 +54,19 @@ impl Default for MediaLimits {
 /// Which pictures are taken out of a video.
 ///
 /// Time is cut into slots of `interval_ms`. A slot gives its first keyframe, unless the last one
-/// was less than an interval before, and one extra picture at an offset drawn from `seed` and the
-/// slot's number, so that a sender cannot know between which keyframes nobody looks.
+/// was less than an interval before, and, if it is drawn, one extra picture at an offset drawn from
+/// `seed` and the slot's place, so that a sender cannot know between which keyframes nobody looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sampling {
     /// Length of a slot in ms (default 2,000; at least 40).
     pub interval_ms: u32,
-    /// Take the extra pictures (default true). Without them only keyframes are decoded.
-    pub extra_frames: bool,
+    /// One slot in so many, drawn by `seed`, has an extra picture (default 1: all of them; 0: none,
+    /// and only keyframes are decoded). An extra picture costs the decoding of all pictures since
+    /// its keyframe.
+    pub extra_every: u32,
+    /// Time after the start in ms at which slot 0 begins (default 0). A segment that ends before it
+    /// gives no picture.
+    pub first_ms: u32,
     /// Decides the extra pictures' offsets. Equal seeds and input give equal pictures; whoever
     /// knows the seed knows the offsets, so it should come from a secret
     /// ([`Sampling::with_secret`]).
@@ -70,9 +77,30 @@ impl Default for Sampling {
     fn default() -> Self {
         Self {
             interval_ms: 2000,
-            extra_frames: true,
+            extra_every: 1,
+            first_ms: 0,
             seed: 0,
         }
+    }
+}
+
+/// How closely a live source is looked at, changed while it is read: shared between the one who
+/// reads and the one who judges.
+#[derive(Debug, Clone, Default)]
+pub struct Tempo(Arc<AtomicU64>);
+
+impl Tempo {
+    /// From the next slot on, slots have this length in ms, and one in `extra_every` an extra
+    /// picture, as in [`Sampling`].
+    pub fn set(&self, interval_ms: u32, extra_every: u32) {
+        let packed = u64::from(interval_ms.max(40)) << 32 | u64::from(extra_every);
+        self.0.store(packed, Ordering::Relaxed);
+    }
+
+    /// What was set last, if anything was.
+    pub fn get(&self) -> Option<(u32, u32)> {
+        let packed = self.0.load(Ordering::Relaxed);
+        (packed != 0).then_some(((packed >> 32) as u32, packed as u32))
     }
 }
 

@@ -71,6 +71,7 @@ impl Collected {
                 end_ms: None,
                 score: f.score,
                 model: f.model,
+                carried_ms: None,
                 detail: f.detail,
             }));
     }
@@ -108,6 +109,7 @@ impl Collected {
                     end_ms: None,
                     score,
                     model: CROWD.to_owned(),
+                    carried_ms: None,
                     detail: Some(EvidenceDetail::Crowd { signals }),
                 });
             }
@@ -163,6 +165,16 @@ impl Collected {
         self.evidence.extend(reasons);
     }
 
+    /// The highest score of pictures, sound and text on screen, as a share of its category's
+    /// `review` threshold.
+    pub(super) fn risk(&self, review: impl Fn(Category) -> f32) -> f32 {
+        let looks = self.observations.iter();
+        looks
+            .filter(|o| o.modality != Modality::Text)
+            .map(|o| o.score / review(o.category).max(f32::MIN_POSITIVE))
+            .fold(0.0, f32::max)
+    }
+
     /// A single picture has no stream time.
     pub(super) fn forget_times(&mut self) {
         for evidence in &mut self.evidence {
@@ -186,6 +198,9 @@ impl Collected {
                 Some(known) => {
                     known.start_ms = known.start_ms.min(evidence.start_ms);
                     known.end_ms = known.end_ms.max(evidence.end_ms);
+                    // What a network saw once in the span need not lean on an earlier picture.
+                    let both = known.carried_ms.zip(evidence.carried_ms);
+                    known.carried_ms = both.map(|(a, b)| a.min(b));
                     if evidence.score > known.score {
                         (known.score, known.detail) = (evidence.score, evidence.detail);
                     }
@@ -264,6 +279,7 @@ fn screen_evidence(
         end_ms: Some(at_ms),
         score: finding.score,
         model: finding.model.clone(),
+        carried_ms: None,
         detail: Some(EvidenceDetail::ScreenText {
             text: text.chars().take(MAX_QUOTE).collect(),
             area,
@@ -296,6 +312,7 @@ mod tests {
             end_ms: Some(at + 975),
             score,
             model: "m@1".into(),
+            carried_ms: None,
             detail: Some(EvidenceDetail::Sound {
                 group: label.to_lowercase(),
                 label: label.into(),

@@ -10,6 +10,7 @@ use novastream_models::store::{ArtifactStore, zoo_dir};
 
 use crate::{
     backend::{BackendChoice, BackendError},
+    pace::PaceSettings,
     policy::{Policy, PolicyError},
     registry::RegistryConfig,
     text::TextListError,
@@ -45,6 +46,8 @@ pub struct ModeratorConfig {
     pub image_limits: ImageLimits,
     /// Which frames of a segment are looked at.
     pub sampling: Sampling,
+    /// When to look more closely at a stream, and when less.
+    pub pace: PaceSettings,
     /// Mixed with a segment's hash into the seed of its sampling, so that a sender cannot foresee
     /// which frames are looked at and a replay looks at the same ones.
     pub sampling_secret: Vec<u8>,
@@ -71,6 +74,7 @@ impl ModeratorConfig {
             media_limits: MediaLimits::default(),
             image_limits: ImageLimits::default(),
             sampling: Sampling::default(),
+            pace: PaceSettings::default(),
             sampling_secret: Vec::new(),
         })
     }

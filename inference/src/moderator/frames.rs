@@ -10,6 +10,7 @@ use crate::{
     backend::{BackendError, guarded},
     category::Category,
     engine::Call,
+    pace::{Judged, Pace, Plan, Sketch},
     policy::Policy,
     verdict::{Degraded, Evidence, EvidenceDetail, Modality, Timings},
     vision::{FrameScore, Match, ScreenMemory},
@@ -35,6 +36,39 @@ pub struct FrameScores {
     pub heads: BTreeMap<String, f32>,
 }
 
+/// What a stream's past has to do with its next frames.
+pub(super) struct Eyes<'a> {
+    /// What was read off the stream's last frame.
+    pub memory: &'a mut Option<ScreenMemory>,
+    /// `None` for a picture that stands alone.
+    pub pacing: Option<Pacing<'a>>,
+}
+
+/// Which frames need the networks.
+pub(super) struct Pacing<'a> {
+    pub pace: &'a mut Pace,
+    pub plan: &'a Plan,
+    /// Frame time of the stretch's beginning.
+    pub start_ms: i64,
+}
+
+/// How many frames went to the networks, and how many kept another's scores.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub looked: usize,
+    pub carried: usize,
+}
+
+/// Where a frame's scores come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Route {
+    Networks,
+    /// Another frame of the same stretch, and how many milliseconds before.
+    Same(usize, u32),
+    /// The last judged frame of an earlier stretch.
+    Remembered(u32),
+}
+
 /// One frame's scores.
 struct Looked {
     seen: Option<Result<FrameScore, BackendError>>,
@@ -42,32 +76,73 @@ struct Looked {
     listed: Option<(Match, u8)>,
 }
 
+/// Where the frames' scores come from.
+#[derive(Default)]
+struct Routed {
+    routes: Vec<Route>,
+    /// Times on the pace's clock, and sketches; empty where nothing is ever carried over.
+    places: Vec<(i64, Sketch)>,
+    /// Scores of the last judged frame of an earlier stretch.
+    remembered: Option<FrameScore>,
+    /// The last frame that went to the networks.
+    judged: Option<usize>,
+    /// The networks and heads.
+    names: String,
+}
+
+impl Routed {
+    /// Keeps the last judged frame for those that follow.
+    fn remember(mut self, looked: &[Looked], pace: &mut Pace) {
+        let Some(judged) = self.judged else {
+            return;
+        };
+        let seen = looked.get(judged).and_then(|one| one.seen.as_ref());
+        let score = seen.and_then(|seen| seen.as_ref().ok().cloned());
+        pace.remember(score.map(|score| {
+            let (at_ms, sketch) = self.places.swap_remove(judged);
+            Judged {
+                at_ms,
+                sketch,
+                score,
+                models: self.names,
+            }
+        }));
+    }
+}
+
 impl Moderator {
-    /// Judges frames in order of time; `offset_ms` is added to their times. `memory` is what was
-    /// read off the stream's last frame.
+    /// Judges frames in order of time; `offset_ms` is added to their times.
     pub(super) fn judge_frames(
         &self,
         frames: &[Frame],
         offset_ms: i64,
         policy: &Policy,
-        memory: &mut Option<ScreenMemory>,
+        eyes: Eyes<'_>,
         collected: &mut Collected,
         timings: &mut Timings,
-    ) {
+    ) -> Counts {
+        let mut counts = Counts::default();
         if frames.is_empty() {
-            return;
+            return counts;
         }
         let (call, span) = (Call::current(), tracing::Span::current());
+        let Eyes { memory, mut pacing } = eyes;
         let (looked, read) = rayon::join(
             || {
                 let clock = Clock::start();
-                let look = |frame| span.in_scope(|| call.enter(|| self.look(frame, policy)));
-                let looked: Vec<Looked> = frames.par_iter().map(look).collect();
-                (looked, clock.ms())
+                let routed = self.route(frames, policy, pacing.as_mut());
+                let look = |(frame, route): (&Frame, &Route)| {
+                    span.in_scope(|| {
+                        call.enter(|| self.look(frame, policy, *route == Route::Networks))
+                    })
+                };
+                let looked: Vec<Looked> = frames.par_iter().zip(&routed.routes).map(look).collect();
+                (looked, routed, clock.ms())
             },
             || span.in_scope(|| call.enter(|| self.read_screens(frames, offset_ms, memory))),
         );
-        timings.frames_ms = looked.1;
+        let (looked, routed, frames_ms) = looked;
+        timings.frames_ms = frames_ms;
         let (screens, ocr_ms, text_ms) = read;
         (timings.ocr_ms, timings.text_ms) = (ocr_ms, text_ms);
 
@@ -77,19 +152,34 @@ impl Moderator {
                 .push(Degraded::new("frames", reason.clone()));
         }
         let (mut failed, mut unconfirmed) = (None, 0);
-        for (frame, looked) in frames.iter().zip(looked.0) {
+        for ((frame, one), route) in frames.iter().zip(&looked).zip(&routed.routes) {
             let at_ms = offset_ms + frame.timestamp_ms;
-            match looked.seen {
-                Some(Ok(score)) => {
-                    unconfirmed += usize::from(score.unconfirmed);
-                    self.add_seen(&score, at_ms, policy, collected);
+            let (score, carried_ms) = match (*route, &one.seen) {
+                (Route::Networks, Some(Ok(score))) => (Some(score), None),
+                (Route::Networks, Some(Err(error))) => {
+                    failed = Some(error.to_string());
+                    (None, None)
                 }
-                Some(Err(error)) => failed = Some(error.to_string()),
-                None => {}
+                (Route::Networks, None) => (None, None),
+                // A failure is reported by the frame that it happened to.
+                (Route::Same(of, age), _) => {
+                    let other = looked[of].seen.as_ref();
+                    (other.and_then(|seen| seen.as_ref().ok()), Some(age))
+                }
+                (Route::Remembered(age), _) => (routed.remembered.as_ref(), Some(age)),
+            };
+            if let Some(score) = score {
+                unconfirmed += usize::from(score.unconfirmed);
+                counts.looked += usize::from(carried_ms.is_none());
+                counts.carried += usize::from(carried_ms.is_some());
+                self.add_seen(score, (at_ms, carried_ms), policy, collected);
             }
             if !self.blocklists.is_empty() {
-                Self::add_listed(looked.listed, at_ms, collected);
+                Self::add_listed(one.listed.as_ref(), at_ms, collected);
             }
+        }
+        if let Some(pacing) = pacing {
+            routed.remember(&looked, pacing.pace);
         }
         if let Some(reason) = failed {
             collected.degraded.push(Degraded::new("frames", reason));
@@ -99,6 +189,7 @@ impl Moderator {
             collected.degraded.push(Degraded::new("frames", reason));
         }
         collected.merge(screens);
+        counts
     }
 
     /// Scores of one picture by the networks and all heads; no policy has a say.
@@ -127,7 +218,13 @@ impl Moderator {
     }
 
     /// What both networks and the heads that the policy names say about one frame.
-    fn add_seen(&self, score: &FrameScore, at_ms: i64, policy: &Policy, collected: &mut Collected) {
+    fn add_seen(
+        &self,
+        score: &FrameScore,
+        (at_ms, carried_ms): (i64, Option<u32>),
+        policy: &Policy,
+        collected: &mut Collected,
+    ) {
         let Ok(model) = &self.nsfw else {
             return;
         };
@@ -140,6 +237,7 @@ impl Moderator {
                 end_ms: Some(at_ms),
                 score,
                 model: model.to_owned(),
+                carried_ms,
                 detail: Some(EvidenceDetail::Label {
                     label: label.to_owned(),
                     score: label_score,
@@ -161,22 +259,62 @@ impl Moderator {
         }
     }
 
-    fn look(&self, frame: &Frame, policy: &Policy) -> Looked {
+    fn look(&self, frame: &Frame, policy: &Policy, networks: bool) -> Looked {
         let listed = if self.blocklists.is_empty() {
             None
         } else {
             let query = pdq(&frame.image);
             self.blocklists.find(&query).map(|hit| (hit, query.quality))
         };
-        let seen =
-            self.nsfw.as_ref().ok().map(|model| {
-                guarded(|| model.score(&frame.image, |head| policy.head(head).is_some()))
-            });
+        let wanted = |head: &str| policy.head(head).is_some();
+        let model = self.nsfw.as_ref().ok().filter(|_| networks);
+        let seen = model.map(|model| guarded(|| model.score(&frame.image, wanted)));
         Looked { seen, listed }
     }
 
-    fn add_listed(listed: Option<(Match, u8)>, at_ms: i64, collected: &mut Collected) {
-        let score = listed.as_ref().map_or(0.0, |(hit, _)| hit.score());
+    /// Which frames need the networks. Only pictures that were judged are compared with, so that a
+    /// slow change cannot creep from one skipped picture to the next.
+    fn route(&self, frames: &[Frame], policy: &Policy, pacing: Option<&mut Pacing<'_>>) -> Routed {
+        let mut routed = Routed::default();
+        let (Some(pacing), Ok(model)) = (pacing, &self.nsfw) else {
+            routed.routes = vec![Route::Networks; frames.len()];
+            return routed;
+        };
+        let bits = self.limits.pace.near_bits;
+        let names = model.names(|head| policy.head(head).is_some());
+        let known = pacing.pace.last(&names).cloned();
+        let sketches: Vec<Sketch> = frames.par_iter().map(|f| Sketch::of(&f.image)).collect();
+        let mut judged: Option<usize> = None;
+        for (i, (frame, sketch)) in frames.iter().zip(sketches).enumerate() {
+            let at_ms = pacing.pace.now() + frame.timestamp_ms - pacing.start_ms;
+            let (reference, since) = match (judged, &known) {
+                (Some(j), _) => (Some(&routed.places[j].1), routed.places[j].0),
+                (None, Some(known)) => (Some(&known.sketch), known.at_ms),
+                (None, None) => (None, 0),
+            };
+            let age = at_ms - since;
+            let near = reference.is_some_and(|other| sketch.near(other, bits));
+            pacing.pace.saw(near);
+            let carried = (near && (0..pacing.plan.carry_ms).contains(&age))
+                .then(|| u32::try_from(age).unwrap_or(u32::MAX));
+            routed.routes.push(match (carried, judged) {
+                (Some(age), Some(j)) => Route::Same(j, age),
+                (Some(age), None) => Route::Remembered(age),
+                (None, _) => {
+                    judged = Some(i);
+                    Route::Networks
+                }
+            });
+            routed.places.push((at_ms, sketch));
+        }
+        routed.remembered = known.map(|known| known.score);
+        routed.judged = judged;
+        routed.names = names;
+        routed
+    }
+
+    fn add_listed(listed: Option<&(Match, u8)>, at_ms: i64, collected: &mut Collected) {
+        let score = listed.map_or(0.0, |(hit, _)| hit.score());
         collected.observe(Category::BlocklistedMedia, Modality::Frame, at_ms, score);
         if let Some((hit, quality)) = listed {
             collected.evidence.push(Evidence {
@@ -186,11 +324,12 @@ impl Moderator {
                 end_ms: Some(at_ms),
                 score,
                 model: format!("list:{}", hit.list),
+                carried_ms: None,
                 detail: Some(EvidenceDetail::Pdq {
-                    list: hit.list,
-                    label: hit.label,
+                    list: hit.list.clone(),
+                    label: hit.label.clone(),
                     distance: hit.distance,
-                    quality,
+                    quality: *quality,
                 }),
             });
         }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{
     ModerationError, Moderator,
     collect::Collected,
+    frames::{Counts, Eyes, Pacing},
     report::{Clock, Subject},
 };
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     category::Category,
     engine::Call,
     history::StreamHistory,
+    pace::Plan,
     policy::{NEUTRAL_STRICTNESS, Policy},
     sound::SoundMemory,
     verdict::{Degraded, Evidence, EvidenceDetail, Kind, Modality, Timings, Verdict},
@@ -32,9 +34,22 @@ pub struct SegmentContext {
     pub start_ms: Option<i64>,
     /// 0 to 4; `None` is neutral.
     pub strictness: Option<u8>,
+    /// What the server's load multiplies the time between pictures with, in percent; up to 100 it
+    /// changes nothing.
+    #[serde(default)]
+    pub stretch_percent: u32,
     /// Instead of the moderator's own policy.
     #[serde(skip)]
     pub policy: Option<Arc<Policy>>,
+}
+
+/// A stretch of a stream as it was read.
+struct Seen<'a> {
+    window: &'a Window,
+    info: &'a MediaInfo,
+    /// How closely it was looked at.
+    plan: Plan,
+    decode_ms: f32,
 }
 
 impl Moderator {
@@ -52,9 +67,9 @@ impl Moderator {
     ) -> Result<Verdict, ModerationError> {
         let mut clock = Clock::start();
         let digest = Sha256::digest(&bytes);
-        let sampling = self
-            .limits
-            .sampling
+        let plan = self.plan(context, history);
+        let sampling = plan
+            .apply(self.limits.sampling)
             .with_secret(&self.limits.secret, &digest);
         let (info, window) = read_segment(bytes, &sampling, &self.limits.media, cancel)?;
         let decode_ms = clock.lap();
@@ -62,7 +77,19 @@ impl Moderator {
             return Err(ModerationError::Cancelled);
         }
         let subject = Subject::new(Kind::Segment, hex::encode(digest));
-        Ok(self.judge_window(subject, &window, &info, context, history, decode_ms, clock))
+        let seen = Seen {
+            window: &window,
+            info: &info,
+            plan,
+            decode_ms,
+        };
+        Ok(self.judge_window(subject, &seen, context, history, clock))
+    }
+
+    fn plan(&self, context: &SegmentContext, history: &StreamHistory) -> Plan {
+        let limits = &self.limits;
+        let stretch = context.stretch_percent;
+        history.pace.plan(&limits.sampling, &limits.pace, stretch)
     }
 
     /// Judges one window of a live source and advances the stream's history.
@@ -83,7 +110,13 @@ impl Moderator {
             hasher.update(sample.to_le_bytes());
         }
         let subject = Subject::new(Kind::Window, hex::encode(hasher.finalize()));
-        self.judge_window(subject, &window, info, context, history, 0.0, clock)
+        let seen = Seen {
+            window: &window,
+            info,
+            plan: self.plan(context, history),
+            decode_ms: 0.0,
+        };
+        self.judge_window(subject, &seen, context, history, clock)
     }
 
     /// Reports a stretch of a stream that never arrived. Nobody saw it, so it is degraded and for
@@ -120,29 +153,31 @@ impl Moderator {
         )
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one private call that both public ones end in"
-    )]
     fn judge_window(
         &self,
         subject: Subject,
-        window: &Window,
-        info: &MediaInfo,
+        seen: &Seen<'_>,
         context: &SegmentContext,
         history: &mut StreamHistory,
-        decode_ms: f32,
         clock: Clock,
     ) -> Verdict {
+        let Seen { window, info, .. } = *seen;
+        let plan = &seen.plan;
         let offset_ms = context.start_ms.map_or(0, |start| start - window.start_ms);
         let policy = context.policy.as_ref().unwrap_or(&self.policy);
         let mut timings = Timings {
-            decode_ms,
+            decode_ms: seen.decode_ms,
             ..Timings::default()
         };
         let mut collected = Collected::new();
         let mut audio_ms = 0.0;
-        let (screen, memory) = (&mut history.screen, &mut history.sound);
+        let StreamHistory {
+            screen,
+            sound: memory,
+            pace,
+            ..
+        } = &mut *history;
+        let mut counts = Counts::default();
         // Streams share the models fairly, and each is judged by one version of them.
         let call = match context.stream_id.as_deref() {
             Some(stream) => Call::current().of_tenant(stream),
@@ -157,15 +192,23 @@ impl Moderator {
                 span.in_scope(|| call.enter(judge));
                 (heard, clock.ms())
             });
-            call.enter(|| {
+            let eyes = Eyes {
+                memory: screen,
+                pacing: Some(Pacing {
+                    pace,
+                    plan,
+                    start_ms: window.start_ms,
+                }),
+            };
+            counts = call.enter(|| {
                 self.judge_frames(
                     &window.frames,
                     offset_ms,
                     policy,
-                    screen,
+                    eyes,
                     &mut collected,
                     &mut timings,
-                );
+                )
             });
             match sound.join() {
                 Ok((heard, ms)) => {
@@ -178,7 +221,19 @@ impl Moderator {
             }
         });
         timings.audio_ms = audio_ms;
-        collected.degraded.extend(unjudged(window, info));
+        let duration_ms = window.end_ms - window.start_ms;
+        collected.degraded.extend(unjudged(seen, duration_ms));
+        let strictness = context.strictness.unwrap_or(NEUTRAL_STRICTNESS);
+        let risk = collected.risk(|category| policy.thresholds(category, strictness).0);
+        history
+            .pace
+            .advance(plan, &self.limits.pace, duration_ms, risk);
+        let sampling = info.video.is_some().then(|| {
+            let reason = plan.shortfall();
+            let short = reason.map(|reason| Degraded::new("sampling", reason));
+            collected.degraded.extend(short);
+            plan.report(counts.looked, counts.carried)
+        });
 
         let subject = Subject {
             stream_id: context.stream_id.clone(),
@@ -187,9 +242,9 @@ impl Moderator {
             end_ms: Some(window.end_ms + offset_ms),
             notices: window.notices.clone(),
             media: Some(info.clone()),
+            sampling,
             ..subject
         };
-        let strictness = context.strictness.unwrap_or(NEUTRAL_STRICTNESS);
         subject.verdict(collected, policy, strictness, Some(history), timings, clock)
     }
 
@@ -226,6 +281,7 @@ impl Moderator {
                     end_ms: Some(score.end_ms),
                     score: score.dangerous,
                     model: ears.id().to_owned(),
+                    carried_ms: None,
                     detail: Some(EvidenceDetail::Sound {
                         group: heard.group.to_owned(),
                         label: heard.label,
@@ -240,8 +296,10 @@ impl Moderator {
 
 /// What the reader could not give us although it was there. A damaged or cut stretch of which
 /// something was decoded is what viewers saw as well, so it is a notice and no more.
-fn unjudged(window: &Window, info: &MediaInfo) -> Vec<Degraded> {
-    let lost = (info.video.is_some() && window.frames.is_empty())
+fn unjudged(seen: &Seen<'_>, duration_ms: i64) -> Vec<Degraded> {
+    let Seen { window, info, .. } = *seen;
+    let asked = i64::from(seen.plan.first_ms) < duration_ms;
+    let lost = (info.video.is_some() && asked && window.frames.is_empty())
         || (info.audio.is_some() && window.audio.is_none());
     window
         .notices

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::engines::{Engines, runtime};
 use self::{
     collect::Collected,
+    frames::Eyes,
     load::{Part, load_parts},
     report::{Subject, sha256_hex},
 };
@@ -35,6 +36,8 @@ use crate::{
     category::Category,
     crowd::{Crowd, Signs},
     engine::{Call, ServedModel},
+    history::StreamHistory,
+    pace::PaceSettings,
     policy::{NEUTRAL_STRICTNESS, Policy},
     registry::{Keeper, ModelStatus, Trouble},
     sound::Ears,
@@ -141,6 +144,7 @@ struct Limits {
     media: novastream_features::media::MediaLimits,
     image: ImageLimits,
     sampling: novastream_features::media::Sampling,
+    pace: PaceSettings,
     secret: Vec<u8>,
 }
 
@@ -185,11 +189,24 @@ impl Moderator {
                 media: config.media_limits,
                 image: config.image_limits,
                 sampling: config.sampling,
+                pace: config.pace,
                 secret: config.sampling_secret,
             },
             crowd: Mutex::default(),
             waiters: waiters(config.threads)?,
         })
+    }
+
+    /// How closely a stream with this history is to be looked at from now on: the interval in ms and
+    /// in how many slots there is one extra picture, as in
+    /// [`novastream_features::media::Sampling`]. `stretch_percent` is what the server's load asks
+    /// for; 100 or less is nothing.
+    pub fn tempo(&self, history: &StreamHistory, stretch_percent: u32) -> (u32, u32) {
+        let limits = &self.limits;
+        let plan = history
+            .pace
+            .plan(&limits.sampling, &limits.pace, stretch_percent);
+        (plan.interval_ms, plan.extra_every)
     }
 
     /// Every model that this build knows and what became of it, and every version that is loaded of
@@ -415,7 +432,10 @@ impl Moderator {
             std::slice::from_ref(&frame),
             0,
             policy,
-            &mut None,
+            Eyes {
+                memory: &mut None,
+                pacing: None,
+            },
             &mut collected,
             &mut timings,
         );

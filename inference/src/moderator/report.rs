@@ -9,7 +9,7 @@ use super::collect::Collected;
 use crate::{
     history::StreamHistory,
     policy::{Policy, decide},
-    verdict::{Kind, Timings, Verdict},
+    verdict::{Kind, Sampled, Timings, Verdict},
 };
 
 /// A stopwatch over one call.
@@ -57,6 +57,7 @@ pub(super) struct Subject {
     pub notices: Vec<Notice>,
     pub media: Option<MediaInfo>,
     pub language: Option<String>,
+    pub sampling: Option<Sampled>,
 }
 
 impl Subject {
@@ -72,6 +73,7 @@ impl Subject {
             notices: Vec::new(),
             media: None,
             language: None,
+            sampling: None,
         }
     }
 
@@ -113,6 +115,7 @@ impl Subject {
             evidence,
             sounds: collected.sounds,
             policy: policy.label(),
+            sampling: self.sampling,
             degraded: collected.degraded,
             notices: self.notices,
             media: self.media,

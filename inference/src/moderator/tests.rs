@@ -15,7 +15,7 @@ use crate::{
     category::Category,
     history::StreamHistory,
     registry::RegistryConfig,
-    verdict::{Action, EvidenceDetail, Outcome, Status},
+    verdict::{Action, EvidenceDetail, Outcome, PaceMode, Status},
     vision::{Graph, Network},
 };
 
@@ -117,6 +117,7 @@ fn moderator(list: &str, screen: &str) -> (Moderator, Arc<FakeNsfw>) {
             media: MediaLimits::default(),
             image: ImageLimits::default(),
             sampling: Sampling::default(),
+            pace: PaceSettings::default(),
             secret: Vec::new(),
         },
         crowd: Mutex::default(),
@@ -233,6 +234,99 @@ fn a_window_verdict_has_this_shape() {
         ".categories.*.score" => insta::rounded_redaction(3),
         ".categories.*.peak" => insta::rounded_redaction(3),
     });
+}
+
+/// Windows of one still picture of the same brightness, one after the other.
+fn still(
+    moderator: &Moderator,
+    history: &mut StreamHistory,
+    brightness: u8,
+    windows: usize,
+) -> Vec<Verdict> {
+    (0..windows)
+        .map(|_| {
+            let (window, info) = window(&[brightness], false);
+            moderator.window(window, &info, &context(), history)
+        })
+        .collect()
+}
+
+#[test]
+fn a_still_picture_goes_to_the_networks_ever_more_rarely_and_never_not_at_all() {
+    let (moderator, _) = moderator("harassment\t3\tidiot\n", "hello");
+    let mut history = StreamHistory::default();
+    let verdicts = still(&moderator, &mut history, 20, 20);
+    let looked: Vec<usize> = verdicts
+        .iter()
+        .map(|v| v.sampling.unwrap().looked)
+        .collect();
+    // Every picture while the stream is new, then one in eight seconds.
+    assert_eq!(
+        looked,
+        [1, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]
+    );
+    for verdict in &verdicts {
+        let sampling = verdict.sampling.unwrap();
+        assert_eq!(sampling.looked + sampling.carried, 1);
+        let sexual = &verdict.categories[&Category::Sexual];
+        assert_eq!(sexual.status, Status::Scored);
+    }
+    assert_eq!(verdicts[12].sampling.unwrap().mode, PaceMode::Still);
+    // Another picture is looked at in the next window.
+    let changed = &still(&moderator, &mut history, 90, 1)[0];
+    assert_eq!(changed.sampling.unwrap().looked, 1);
+}
+
+#[test]
+fn a_suspicious_picture_is_never_skipped() {
+    let (moderator, _) = moderator("harassment\t3\tidiot\n", "hello");
+    let mut history = StreamHistory::default();
+    still(&moderator, &mut history, 20, 6);
+    let verdicts = still(&moderator, &mut history, 150, 4);
+    assert!(verdicts.iter().all(|v| v.sampling.unwrap().looked == 1));
+    let last = verdicts[3].sampling.unwrap();
+    assert_eq!((last.mode, last.interval_ms), (PaceMode::Risk, 500));
+    assert_eq!(moderator.tempo(&history, 100), (500, 1));
+}
+
+#[test]
+fn evidence_of_a_carried_score_says_how_old_it_is() {
+    let (mut moderator, _) = moderator("harassment\t3\tidiot\n", "hello");
+    // No score raises risk, so that a suspicious picture may be carried over.
+    moderator.limits.pace.risk_share = f32::INFINITY;
+    let mut history = StreamHistory::default();
+    let verdicts = still(&moderator, &mut history, 200, 7);
+    let ages = |verdict: &Verdict| -> Vec<Option<u32>> {
+        let evidence = verdict.evidence.iter();
+        let sexual = evidence.filter(|e| e.category == Category::Sexual);
+        sexual.map(|e| e.carried_ms).collect()
+    };
+    assert_eq!(ages(&verdicts[4]), [None]);
+    assert_eq!(ages(&verdicts[5]), [Some(2000)]);
+    assert_eq!(ages(&verdicts[6]), [Some(4000)]);
+    let scores = |v: &Verdict| v.categories[&Category::Sexual].score;
+    assert_eq!(scores(&verdicts[4]), scores(&verdicts[6]));
+}
+
+#[test]
+fn a_stretch_by_load_is_degraded_and_the_same_bytes_still_give_the_same() {
+    let (moderator, _) = moderator("harassment\t3\tidiot\n", "hello");
+    let run = |stretch_percent| {
+        let (window, info) = window(&[20, 60], false);
+        let context = SegmentContext {
+            stretch_percent,
+            ..context()
+        };
+        let mut history = StreamHistory::default();
+        stable(moderator.window(window, &info, &context, &mut history))
+    };
+    let stretched = run(200);
+    assert_eq!(stretched.sampling.unwrap().interval_ms, 4000);
+    let said = stretched.degraded.iter().any(|d| d.component == "sampling");
+    assert!(said && stretched.review, "{:?}", stretched.degraded);
+    assert_eq!(stretched, run(200));
+    let calm = run(100);
+    assert!(calm.degraded.iter().all(|d| d.component != "sampling"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use novastream_features::picture::RgbImage;
 use novastream_models::frame_heads::{FrameHead, Screened};
+use serde::{Deserialize, Serialize};
 
 use super::nsfw::{Network, Seen, Shares, mirrored, pixels};
 use crate::backend::BackendError;
@@ -27,7 +28,7 @@ pub(crate) struct FrameModel {
 }
 
 /// What was seen on one frame.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FrameScore {
     /// The small network alone.
     pub screened: Shares,
@@ -62,6 +63,18 @@ impl FrameScore {
 }
 
 impl FrameModel {
+    /// Names everything that a score of the heads that `wanted` names comes from.
+    pub(crate) fn names(&self, wanted: impl Fn(&str) -> bool) -> String {
+        let confirm = self.confirm.as_ref().map_or("-", |network| &network.id);
+        let mut names = format!("{} {confirm}", self.screen.id);
+        for (i, loaded) in self.heads.iter().enumerate() {
+            if wanted(&loaded.head.name) {
+                names.push_str(&format!(" {i}:{}:{}", loaded.head.name, loaded.model));
+            }
+        }
+        names
+    }
+
     /// Looks at one frame. Only the heads that `wanted` names are asked.
     pub(crate) fn score(
         &self,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use novastream_features::picture::{RgbImage, resize_bilinear_align_corners};
+use serde::{Deserialize, Serialize};
 
 use crate::backend::{BackendError, NamedTensor, Session, take_f32};
 
@@ -34,7 +35,7 @@ pub(super) fn mirrored(pixels: &[f32]) -> Pixels {
 }
 
 /// The classes that count, of one frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Shares {
     /// P(Porn): photographs.
     pub porn: f32,

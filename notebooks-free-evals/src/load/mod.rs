@@ -4,9 +4,9 @@
 //! connections kept alive.
 
 mod payload;
-mod recorder;
+pub(crate) mod recorder;
 mod run;
-mod server;
+pub(crate) mod server;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -401,7 +401,7 @@ fn seconds(name: &str, value: f64, positive: bool) -> Result<Duration, EvalError
 }
 
 /// `name@version` of the models that the service says are ready; empty if it does not say.
-async fn models_of(client: &Client, target: &str) -> Vec<String> {
+pub(crate) async fn models_of(client: &Client, target: &str) -> Vec<String> {
     let Ok(mut url) = Url::parse(target) else {
         return Vec::new();
     };

@@ -145,6 +145,7 @@ fn verdicts(
         stream_id: None,
         sequence: None,
         start_ms: None,
+        stretch_percent: 0,
         policy: Arc::clone(policy),
     };
     for (place, id, bytes) in pictures {

@@ -19,7 +19,7 @@ use super::av;
 use super::cancel::Guard;
 use super::demux::{StreamInfo, to_ms};
 use super::sampler::Sampler;
-use super::{Frame, MediaLimits, Notice, Sampling, VideoInfo};
+use super::{Frame, MediaLimits, Notice, Sampling, Tempo, VideoInfo};
 
 /// Bounds on the packets that wait; beyond them they are decoded right away.
 const MAX_QUEUE_BYTES: usize = 16 << 20;
@@ -42,6 +42,7 @@ struct Spare {
 pub(super) struct VideoTrack {
     stream: StreamInfo,
     sampling: Sampling,
+    tempo: Option<Tempo>,
     sampler: Sampler,
     clock: Clock,
     gallery: Gallery,
@@ -63,12 +64,14 @@ impl VideoTrack {
     pub(super) fn new(
         stream: StreamInfo,
         sampling: &Sampling,
+        tempo: Option<Tempo>,
         limits: &MediaLimits,
         origin: i64,
     ) -> Self {
         Self {
             sampling: *sampling,
-            sampler: Sampler::new(sampling, origin),
+            sampler: Sampler::new(sampling, tempo.clone(), origin),
+            tempo,
             clock: Clock::new(stream.time_base, stream.fps, origin),
             gallery: Gallery::new(limits, stream.rotation),
             stream,
@@ -89,8 +92,24 @@ impl VideoTrack {
         self.clear_queue();
         self.gap = true;
         self.spare = None;
-        self.sampler = Sampler::new(&self.sampling, origin);
+        self.sampler = Sampler::new(&self.sampling, self.tempo.clone(), origin);
         self.clock.restart(origin);
+    }
+
+    /// Lets `tempo` decide how closely to look from now on.
+    pub(super) fn set_tempo(&mut self, tempo: &Tempo) {
+        self.tempo = Some(tempo.clone());
+        self.sampler.set_tempo(tempo.clone());
+    }
+
+    /// Whether no picture was wanted of what came.
+    pub(super) fn unasked(&self) -> bool {
+        !self.sampler.begun() && self.clock.progress().is_some()
+    }
+
+    /// Whether a stretch of `ms` need not have a picture of its own.
+    pub(super) fn may_be_without(&self, ms: i64) -> bool {
+        !self.sampler.begun() || ms < self.sampler.slot_ms()
     }
 
     /// Takes the next packet of the stream, and decodes what has become necessary.
@@ -125,7 +144,10 @@ impl VideoTrack {
     /// The stream ends here: takes the pictures that are still owed.
     pub(super) fn finish(&mut self, guard: &Guard) {
         self.sampler.finish(self.clock.end());
-        if self.gallery.full() || matches!(self.decoder, Decoder::Refused(_)) {
+        if !self.sampler.begun()
+            || self.gallery.full()
+            || matches!(self.decoder, Decoder::Refused(_))
+        {
             self.clear_queue();
             return;
         }
