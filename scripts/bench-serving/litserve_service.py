@@ -1,6 +1,7 @@
-"""The same with LitServe and its dynamic batches: one worker a thread, one thread a worker.
+"""The same with LitServe and its dynamic batches: one worker a thread, one thread a worker. Text only:
+LitServe reads bodies as JSON or forms, and pixels as either would measure the parsing.
 
-Usage: litserve_service.py GRAPH PORT THREADS text|image
+Usage: litserve_service.py GRAPH PORT THREADS
 """
 
 import sys
@@ -8,9 +9,8 @@ import sys
 import litserve as ls
 import numpy as np
 import onnxruntime
-from starlette.requests import Request
 
-GRAPH, PORT, THREADS, KIND = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+GRAPH, PORT, THREADS = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
 
 class Service(ls.LitAPI):
@@ -19,14 +19,10 @@ class Service(ls.LitAPI):
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(GRAPH, options, providers=["CPUExecutionProvider"])
 
-    async def decode_request(self, request: Request):
-        if KIND == "text":
-            return np.array((await request.json())["ids"][0], dtype=np.int64)
-        return np.frombuffer(await request.body(), dtype=np.float32).reshape(224, 224, 3)
+    def decode_request(self, request):
+        return np.array(request["ids"][0], dtype=np.int64)
 
     def batch(self, inputs):
-        if KIND == "image":
-            return np.stack(inputs)
         ids = np.zeros((len(inputs), max(len(i) for i in inputs)), dtype=np.int64)
         mask = np.zeros_like(ids)
         for row, tokens in enumerate(inputs):
@@ -35,8 +31,6 @@ class Service(ls.LitAPI):
         return ids, mask
 
     def predict(self, batch):
-        if KIND == "image":
-            return self.session.run(["probabilities"], {"image": batch})[0]
         ids, mask = batch
         return self.session.run(["logits"], {"ids": ids, "mask": mask, "own": mask})[0]
 
@@ -49,7 +43,7 @@ class Service(ls.LitAPI):
 
 if __name__ == "__main__":
     server = ls.LitServer(
-        Service(max_batch_size=16 if KIND == "text" else 8, batch_timeout=0.002),
+        Service(max_batch_size=16, batch_timeout=0.002),
         accelerator="cpu",
         workers_per_device=THREADS,
     )
