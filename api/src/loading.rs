@@ -12,7 +12,7 @@ use novastream_inference::registry::RegistryConfig;
 use novastream_inference::{BackendChoice as Backend, Moderator, ModeratorConfig};
 use novastream_models::manifest::{MANIFEST_FILE, Manifest};
 use novastream_models::recommender::RecommenderBundle;
-use novastream_models::store::{ArtifactStore, zoo_dir};
+use novastream_models::store::ArtifactStore;
 
 use crate::config::{BackendChoice, SamplingSettings, Settings};
 use crate::policies::Policies;
@@ -48,7 +48,7 @@ pub fn policies(settings: &Settings) -> anyhow::Result<Policies> {
 /// A list that cannot be read, or an engine that was demanded and does not load.
 pub fn moderator(settings: &Settings, sampling_secret: Vec<u8>) -> anyhow::Result<Moderator> {
     let mut config = ModeratorConfig::from_env().context("the built-in policy")?;
-    config.zoo = settings.models.zoo.clone().unwrap_or_else(zoo_dir);
+    config.zoo = settings.zoo();
     config.store = artifact_store(settings);
     config.policy = policies(settings)?.default_policy().as_ref().clone();
     config.blocklists.clone_from(&settings.blocklists);

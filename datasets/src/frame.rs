@@ -3,7 +3,6 @@
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
 use polars::prelude::{CsvReadOptions, DataFrame, ParquetReader, SerReader};
 
 use crate::{DatasetError, jsonl};
@@ -43,21 +42,16 @@ impl Format {
 
 /// Reads a whole table. Column types are inferred from all rows; an empty file is an empty frame.
 pub fn load(path: &Path) -> Result<DataFrame, DatasetError> {
-    let Some((format, gzipped)) = Format::of(path) else {
+    let Some((format, _)) = Format::of(path) else {
         return Err(DatasetError::UnknownFormat {
             path: path.to_owned(),
         });
     };
-    let file = std::fs::File::open(path).map_err(DatasetError::io(path))?;
     let mut bytes = Vec::new();
-    let read = if gzipped {
-        MultiGzDecoder::new(file)
-            .take(MAX_BYTES + 1)
-            .read_to_end(&mut bytes)
-    } else {
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes)
-    };
-    read.map_err(DatasetError::io(path))?;
+    let mut reader = crate::open(path)?.take(MAX_BYTES + 1);
+    reader
+        .read_to_end(&mut bytes)
+        .map_err(DatasetError::io(path))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(DatasetError::malformed(
             path,

@@ -20,8 +20,10 @@ pub mod functional;
 mod hash;
 mod jsonl;
 pub mod manifest;
+mod open;
 pub mod sample;
 pub mod store;
 
 pub use error::DatasetError;
 pub use hash::sha256_file;
+pub use open::open;

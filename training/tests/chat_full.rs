@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use clap::Parser;
 use novastream_datasets::chat::load_chat;
@@ -105,8 +107,13 @@ fn base(dir: &Path) {
 }
 
 fn args(base: &Path, out: &Path, steps: &str) -> ChatArgs {
+    Cli::parse_from(options(base, out, steps)).args
+}
+
+/// The command line of a small run, from the subcommand on.
+fn options(base: &Path, out: &Path, steps: &str) -> Vec<String> {
     let sample = chat_sample_path();
-    Cli::parse_from([
+    [
         "chat",
         "--tier",
         "full",
@@ -138,8 +145,9 @@ fn args(base: &Path, out: &Path, steps: &str) -> ChatArgs {
         "0",
         "--patience",
         "100",
-    ])
-    .args
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 #[test]
@@ -206,7 +214,36 @@ fn a_trained_encoder_is_joined_and_routed_anew() {
 }
 
 #[test]
-fn a_run_that_was_stopped_goes_on_to_the_same_weights() {
+fn a_run_that_was_killed_ends_as_if_it_had_not_been() {
+    let dir = tempfile::tempdir().expect("dir");
+    base(dir.path());
+    let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
+    let child = |out: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_novastream-train"));
+        command.args(options(dir.path(), out, "60"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let log = |out: &Path| std::fs::read_to_string(out.join("train.log")).unwrap_or_default();
+    let mut killed = child(&parts).spawn().expect("start");
+    while !log(&parts).contains("step 20 of") {
+        let ended = killed.try_wait().expect("child");
+        assert!(ended.is_none(), "it ended by itself: {}", log(&parts));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    killed.kill().expect("kill");
+    killed.wait().expect("child");
+    assert!(!log(&parts).contains("step 60 of"), "too late to tell");
+    for out in [&parts, &whole] {
+        assert!(child(out).status().expect("run").success());
+    }
+    assert!(log(&parts).contains("going on from step"));
+    let weights = |out: &Path| std::fs::read(out.join(WEIGHTS_FILE)).expect("weights");
+    assert!(weights(&whole) == weights(&parts), "{}", log(&parts));
+}
+
+#[test]
+fn a_run_that_was_done_goes_on_to_the_same_weights() {
     let dir = tempfile::tempdir().expect("dir");
     base(dir.path());
     let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
@@ -218,10 +255,11 @@ fn a_run_that_was_stopped_goes_on_to_the_same_weights() {
         weights(&parts),
         "the same seed gives the same bytes"
     );
-    // Everything is done: going on trains nothing and writes the last checkpoint's model.
+    // Everything is done: going on trains nothing and writes the best checkpoint's model.
     chat::run(&args(dir.path(), &parts, "60")).expect("run");
     let log = std::fs::read_to_string(parts.join("train.log")).expect("log");
     assert!(log.contains("going on from step 60"), "{log}");
+    assert_eq!(weights(&whole), weights(&parts), "the best is kept");
 
     let mut other = args(dir.path(), &parts, "60");
     other.encoder.batch = 8;

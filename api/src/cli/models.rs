@@ -8,7 +8,7 @@ use novastream_models::encoder::{ChatEncoder, pack};
 use novastream_models::import::MODEL_FILE;
 use novastream_models::manifest::Manifest;
 use novastream_models::store::{
-    ArtifactState, ArtifactStore, PullEvent, catalog, read_verified, zoo_dir, zoo_in,
+    ArtifactState, ArtifactStore, PullEvent, catalog, read_verified, zoo_in,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -102,7 +102,7 @@ fn rows(settings: &Settings) -> anyhow::Result<Vec<Row>> {
         .into_iter()
         .map(|s| Row::new(&s.manifest, "catalog", &store.dir(&s.manifest), s.state))
         .collect();
-    let zoo = settings.models.zoo.clone().unwrap_or_else(zoo_dir);
+    let zoo = settings.zoo();
     for (manifest, dir) in zoo_in(&zoo).with_context(|| format!("the zoo {}", zoo.display()))? {
         let bad = manifest
             .platform_files()
@@ -135,7 +135,7 @@ fn show(rows: &[Row], as_json: bool) -> anyhow::Result<()> {
 fn export(settings: &Settings, args: &ModelsExportArgs) -> anyhow::Result<ExitCode> {
     let name = &args.name;
     let store = loading::artifact_store(settings);
-    let zoo = settings.models.zoo.clone().unwrap_or_else(zoo_dir);
+    let zoo = settings.zoo();
     let ours = zoo_in(&zoo).with_context(|| format!("the zoo {}", zoo.display()))?;
     let graph = if let Some((manifest, dir)) = ours.iter().rfind(|(m, _)| m.name == *name) {
         if manifest.file(pack::WEIGHTS_FILE).is_none() {

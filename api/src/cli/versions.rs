@@ -1,7 +1,7 @@
 //! `novastream models promote|rollback|golden`: which versions run. The commands write the alias file;
 //! a running service that reads the same file swaps the versions in by itself.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -9,7 +9,7 @@ use novastream_inference::registry::write_golden;
 use novastream_models::aliases::Aliases;
 use novastream_models::catalog::{load_manifest, sound_zoo_in, versions_in};
 use novastream_models::manifest::Task;
-use novastream_models::store::{read_verified, zoo_dir};
+use novastream_models::store::read_verified;
 use serde::Serialize;
 use serde_json::json;
 
@@ -56,10 +56,6 @@ impl Changed {
     }
 }
 
-fn zoo(settings: &Settings) -> PathBuf {
-    settings.models.zoo.clone().unwrap_or_else(zoo_dir)
-}
-
 /// The versions of `name`; it must have one.
 fn versions(zoo: &Path, name: &str) -> anyhow::Result<Vec<String>> {
     let found = versions_in(zoo, name)?;
@@ -93,7 +89,7 @@ pub(super) fn promote(settings: &Settings, args: &ModelsPromoteArgs) -> anyhow::
     if !(0.0..=100.0).contains(&args.canary) {
         bail!("--canary takes 0 to 100 percent");
     }
-    let (zoo, path) = (zoo(settings), settings.aliases());
+    let (zoo, path) = (settings.zoo(), settings.aliases());
     let changed = Aliases::update(&path, |aliases| {
         let one = |named: &String| one(aliases, &zoo, named, args);
         args.models
@@ -151,7 +147,7 @@ fn one(
 }
 
 pub(super) fn rollback(settings: &Settings, args: &ModelsRollbackArgs) -> anyhow::Result<ExitCode> {
-    let (zoo, path) = (zoo(settings), settings.aliases());
+    let (zoo, path) = (settings.zoo(), settings.aliases());
     let changed = Aliases::update(&path, |aliases| {
         let one = |name: &String| -> anyhow::Result<Changed> {
             let versions = versions(&zoo, name)?;

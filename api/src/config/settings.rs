@@ -518,6 +518,12 @@ impl Settings {
             .unwrap_or_else(|| self.data_dir.join("novastream.db"))
     }
 
+    /// The folder of the models that we trained.
+    pub fn zoo(&self) -> PathBuf {
+        let default = novastream_models::store::zoo_dir;
+        self.models.zoo.clone().unwrap_or_else(default)
+    }
+
     /// The file that says which versions of models run.
     pub fn aliases(&self) -> PathBuf {
         let default = || self.data_dir.join(novastream_models::aliases::ALIASES_FILE);

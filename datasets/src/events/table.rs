@@ -1,10 +1,8 @@
 //! Rows of chosen columns from any table, in bounded memory.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, Read};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
 use serde_json::{Map, Value};
 
 use super::{csv, parquet};
@@ -32,12 +30,7 @@ pub fn for_each_row(path: &Path, choose: Choose<'_>, row: Row<'_>) -> Result<(),
             path: path.to_owned(),
         });
     };
-    let file = File::open(path).map_err(DatasetError::io(path))?;
-    let reader: Box<dyn Read> = if gzipped {
-        Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 20, file)))
-    } else {
-        Box::new(file)
-    };
+    let reader = crate::open(path)?;
     match format {
         Format::Csv => csv::rows(path, reader, choose, row),
         Format::Jsonl => json_rows(path, reader, choose, row),
@@ -47,11 +40,10 @@ pub fn for_each_row(path: &Path, choose: Choose<'_>, row: Row<'_>) -> Result<(),
 
 fn json_rows(
     path: &Path,
-    reader: Box<dyn Read>,
+    mut reader: Box<dyn BufRead>,
     choose: Choose<'_>,
     row: Row<'_>,
 ) -> Result<(), DatasetError> {
-    let mut reader = BufReader::with_capacity(1 << 20, reader);
     let mut line = Vec::new();
     let mut wanted: Option<Vec<String>> = None;
     let (mut number, mut rows) = (0, 0);

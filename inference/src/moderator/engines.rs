@@ -71,9 +71,7 @@ impl Engines {
                 .map_err(|e| e.to_string()),
         }
     }
-}
 
-impl Engines {
     /// A session whose rows share batches with those of other calls.
     pub(crate) fn batched(
         &self,

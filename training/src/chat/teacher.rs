@@ -3,12 +3,11 @@
 //! The scores come from a file, one line a message as `novastream-eval chat --scores` writes it, so
 //! that any model can teach and training need not know how to run it.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufRead as _;
 use std::path::Path;
 
-use flate2::read::GzDecoder;
 use novastream_datasets::chat::{CHAT_HEADS, head_index, load_chat};
+use novastream_datasets::open;
 use serde::Deserialize;
 
 use super::corpus::Corpus;
@@ -48,21 +47,16 @@ pub fn teach(args: &ChatArgs, corpus: &mut Corpus) -> Result<(), TrainError> {
 ///
 /// # Errors
 /// [`TrainError::Teacher`]: a line is not one, a score is not within 0 to 1, or the file has more
-/// or fewer lines than the data has messages. [`TrainError::Io`]: it can't be read.
+/// or fewer lines than the data has messages. [`TrainError::Data`], [`TrainError::Io`]: it can't be opened or read.
 pub fn read(path: &Path, rows: usize) -> Result<Vec<Taught>, TrainError> {
     let io = |source| TrainError::Io {
         path: path.to_owned(),
         source,
     };
     let wrong = |message: String| TrainError::Teacher(format!("{}: {message}", path.display()));
-    let file = File::open(path).map_err(io)?;
-    let reader: Box<dyn BufRead> = if path.extension().is_some_and(|end| end == "gz") {
-        Box::new(BufReader::new(GzDecoder::new(file)))
-    } else {
-        Box::new(BufReader::new(file))
-    };
     let mut out = Vec::with_capacity(rows);
-    for (at, text) in reader.lines().enumerate() {
+    // One line too many is enough to know.
+    for (at, text) in open(path)?.lines().take(rows + 1).enumerate() {
         let text = text.map_err(io)?;
         let line: Line = serde_json::from_str(&text)
             .map_err(|error| wrong(format!("line {}: {error}", at + 1)))?;
@@ -81,7 +75,8 @@ pub fn read(path: &Path, rows: usize) -> Result<Vec<Taught>, TrainError> {
     }
     if out.len() != rows {
         return Err(wrong(format!(
-            "{} lines for {rows} messages; score the data file itself with `novastream-eval chat --scores`",
+            "{}{} lines for {rows} messages; score the data file itself with `novastream-eval chat --scores`",
+            if out.len() > rows { "at least " } else { "" },
             out.len()
         )));
     }
@@ -112,6 +107,12 @@ mod tests {
     fn lines_that_do_not_fit_the_data_are_refused() {
         for (lines, rows, says) in [
             ("{\"scores\":{}}\n", 2, "1 lines for 2 messages"),
+            ("{\"scores\":{}}\n{}\n", 1, "line 2"),
+            (
+                "{\"scores\":{}}\n{\"scores\":{}}\n{\"scores\":{}}\n",
+                1,
+                "at least 2 lines for 1 messages",
+            ),
             ("{\"scores\":{\"hate\":1.5}}\n", 1, "not within 0 to 1"),
             ("hate\n", 1, "line 1"),
         ] {

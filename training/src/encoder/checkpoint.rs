@@ -1,8 +1,9 @@
-//! A run's state on disk, so that it can go on after it was stopped.
+//! A run's state on disk, so that it can go on after it was stopped and end as if it had not been.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use candle_core::{Device, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,8 @@ use super::optimizer::Optimizer;
 use crate::chat::TrainError;
 
 const STATE: &str = "checkpoint.safetensors";
+/// The weights that were best on held-out rows so far.
+const BEST: &str = "best.safetensors";
 /// Key under which the progress stands in the file's metadata.
 const PROGRESS: &str = "progress";
 
@@ -22,9 +25,30 @@ pub struct Progress {
     pub fingerprint: String,
     /// Mean loss since the last checkpoint.
     pub loss: f64,
+    /// How good the best checkpoint's weights are, which lie beside; `None` before the first.
+    #[serde(default)]
+    pub best: Option<f64>,
+    /// Checkpoints since then.
+    #[serde(default)]
+    pub worse: usize,
 }
 
-/// A file of this run.
+/// Writes weights that are better than all before. The state that says so is saved after them; a run
+/// stopped in between does the steps again and comes to the same weights.
+pub fn save_best(dir: &Path, weights: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
+    let (path, part) = (dir.join(BEST), dir.join(format!("{BEST}.part")));
+    let tensors: HashMap<&String, Tensor> = weights.iter().map(|(n, t)| (n, t.clone())).collect();
+    candle_core::safetensors::save(&tensors, &part)?;
+    std::fs::rename(&part, &path).map_err(|source| TrainError::Io { path, source })
+}
+
+/// The weights of [`save_best`].
+pub fn load_best(dir: &Path) -> Result<BTreeMap<String, Tensor>, TrainError> {
+    let tensors = candle_core::safetensors::load(dir.join(BEST), &Device::Cpu)?;
+    Ok(tensors.into_iter().collect())
+}
+
+/// The state's file.
 fn path(dir: &Path) -> PathBuf {
     dir.join(STATE)
 }

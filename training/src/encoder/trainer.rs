@@ -142,14 +142,15 @@ impl<'a> Trainer<'a> {
         mut say: impl FnMut(&str) -> Result<(), TrainError>,
     ) -> Result<BTreeMap<String, Tensor>, TrainError> {
         let fingerprint = self.settings.fingerprint(data);
-        let mut step = 0;
+        let (mut step, mut worse, mut best) = (0, 0, None);
         if let Some(progress) = checkpoint::load(dir, &mut self.optimizer, &fingerprint)? {
-            step = progress.steps;
+            (step, worse) = (progress.steps, progress.worse);
+            if let Some(quality) = progress.best {
+                best = Some((quality, checkpoint::load_best(dir)?));
+            }
             say(&format!("going on from step {step}"))?;
         }
         let mut picks = Picks::new(sampler, self.settings.batch, step);
-        let mut best = (f64::NEG_INFINITY, self.weights()?);
-        let mut worse = 0;
         let (mut loss, mut tokens, mut since) = (0.0, 0, Instant::now());
         while step < self.settings.steps {
             let seed = self.settings.seed.wrapping_add(step << 20);
@@ -163,30 +164,32 @@ impl<'a> Trainer<'a> {
             }
             let mean = loss / self.settings.checkpoint_every as f64;
             let rate = tokens as f64 / since.elapsed().as_secs_f64();
+            let quality = judge(&self.model)?;
+            worse += 1;
+            if best.as_ref().is_none_or(|(bar, _)| quality > *bar) {
+                let weights = self.weights()?;
+                checkpoint::save_best(dir, &weights)?;
+                (worse, best) = (0, Some((quality, weights)));
+            }
             let progress = Progress {
                 steps: step,
                 fingerprint: fingerprint.clone(),
                 loss: mean,
+                best: best.as_ref().map(|(quality, _)| *quality),
+                worse,
             };
             checkpoint::save(dir, &self.optimizer, &progress)?;
-            let quality = judge(&self.model)?;
             say(&format!(
                 "step {step} of {}: loss {mean:.4}, held-out AUC {quality:.4}, {rate:.0} tokens/s",
                 self.settings.steps
             ))?;
             (loss, tokens, since) = (0.0, 0, Instant::now());
-            if quality > best.0 {
-                best = (quality, self.weights()?);
-                worse = 0;
-            } else {
-                worse += 1;
-                if worse >= self.settings.patience {
-                    say("no better for long enough: done early")?;
-                    break;
-                }
+            if worse > 0 && worse >= self.settings.patience {
+                say("no better for long enough: done early")?;
+                break;
             }
         }
-        Ok(best.1)
+        best.map_or_else(|| self.weights(), |(_, weights)| Ok(weights))
     }
 
     fn step(&mut self, batch: &Batch, step: u64) -> Result<f32, TrainError> {

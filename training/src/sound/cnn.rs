@@ -111,6 +111,7 @@ impl<'a> CnnTrainer<'a> {
                     steps: step,
                     fingerprint: fingerprint.clone(),
                     loss: loss / f64::from(seen),
+                    ..Progress::default()
                 };
                 checkpoint::save(&dir, &optimizer, &progress)?;
                 log.line(&format!(
