@@ -298,6 +298,32 @@ fn a_run_goes_on_from_what_an_earlier_one_shipped() {
 }
 
 #[test]
+fn a_student_has_the_layers_that_were_kept() {
+    let dir = tempfile::tempdir().expect("dir");
+    base(dir.path());
+    let (first, student) = (dir.path().join("first"), dir.path().join("student"));
+    chat::run(&args(dir.path(), &first, "60")).expect("run");
+    let scores = dir.path().join("scores.jsonl");
+    let rows = load_chat(&chat_sample_path()).expect("sample");
+    let line = "{\"scores\":{\"toxicity\":0.5}}\n";
+    std::fs::write(&scores, line.repeat(rows.len())).expect("scores");
+    let mut options = args(dir.path(), &student, "20");
+    options.encoder.base = None;
+    options.encoder.warm_start = Some(first.clone());
+    options.encoder.keep_layers = vec![1];
+    options.teacher = vec![scores];
+    chat::run(&options).expect("run");
+    let bytes = std::fs::read(student.join(WEIGHTS_FILE)).expect("weights");
+    let model = ChatEncoder::from_bytes(&bytes).expect("model");
+    assert_eq!(model.description.config.layers, 1);
+    let card = std::fs::read_to_string(student.join("MODEL_CARD.md")).expect("card");
+    assert!(
+        card.contains("kept 1 layers alone: [1]") && card.contains("teacher"),
+        "{card}"
+    );
+}
+
+#[test]
 fn what_cannot_be_trained_says_why() {
     let dir = tempfile::tempdir().expect("dir");
     let missing = args(&dir.path().join("nothing"), &dir.path().join("run"), "1");

@@ -80,7 +80,7 @@ pub struct ChatArgs {
     #[arg(long, default_value_t = 0.5)]
     pub background: f32,
     /// Scores of a better model for the messages of --data, one file for each of them, as
-    /// `novastream-eval chat --scores` writes them: the fast tier learns from these as well
+    /// `novastream-eval chat --scores` writes them: the tier learns from these as well
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub teacher: Vec<PathBuf>,
     /// How much of a label the teacher's score replaces

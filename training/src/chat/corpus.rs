@@ -46,6 +46,13 @@ pub struct Corpus {
 }
 
 impl Corpus {
+    /// Gives the first messages what a teacher says of them, in their order.
+    pub fn teach(&mut self, taught: &[Taught]) {
+        for (sample, taught) in self.samples.iter_mut().zip(taught) {
+            sample.taught = Some(taught.clone());
+        }
+    }
+
     /// Normalises and hashes all rows, in parallel; `validation_fraction` of them, chosen by a
     /// hash of the text so that copies of a message fall on the same side, are held out.
     pub fn build(rows: &[ChatRow], hasher: NgramHasher, validation_fraction: f64) -> Self {

@@ -173,7 +173,7 @@ fn run_fast(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         started.elapsed().as_secs_f64(),
     ))?;
 
-    teacher::teach(args, &mut corpus)?;
+    corpus.teach(&teacher::taught(args)?);
     corpus.add_disguised(&rows, args.disguised, args.seed);
     drop(rows);
     corpus.prune(args.hash_bits, args.min_count);

@@ -15,6 +15,7 @@
 use novastream_datasets::chat::CHAT_HEADS;
 
 use super::corpus::{Corpus, Sample};
+use super::teacher;
 
 /// Fewest rows of each kind that make a source useful for a head.
 const MIN_OF_EACH: usize = 5;
@@ -161,20 +162,14 @@ impl Problem {
             .filter(|(_, sample)| take(sample))
         {
             let source = usize::from(sample.source);
-            let says = sample.taught.as_ref().map(|scores| scores[head]);
-            let says = says.filter(|score| score.is_finite());
-            let example = |source, positive, weight: f32| {
-                let label = f32::from(u8::from(positive));
-                Example {
-                    row: row as u32,
-                    source,
-                    positive,
-                    target: says.map_or(label, |score| {
-                        label + balance.teacher_share * (score - label)
-                    }),
-                    taught: false,
-                    weight: weight * sample.factor,
-                }
+            let says = teacher::says(sample.taught.as_ref(), head);
+            let example = |source, positive, weight: f32| Example {
+                row: row as u32,
+                source,
+                positive,
+                target: teacher::soften(positive, says, balance.teacher_share),
+                taught: false,
+                weight: weight * sample.factor,
             };
             let ordinary = |source: usize| example(None, false, size_weight[source]);
             match (sample.labels[head], role(counts[source])) {
@@ -324,15 +319,18 @@ mod tests {
         }
     }
 
-    fn gather(head: usize, background: f32) -> Problem {
-        let balance = Balance {
+    fn balance(background: f32) -> Balance {
+        Balance {
             exponent: 0.5,
             source_weights: Vec::new(),
             background,
             teacher_share: 0.5,
             taught: 0.25,
-        };
-        Problem::gather(&corpus(), head, &balance, |_| true)
+        }
+    }
+
+    fn gather(head: usize, background: f32) -> Problem {
+        Problem::gather(&corpus(), head, &balance(background), |_| true)
     }
 
     #[test]
@@ -390,14 +388,7 @@ mod tests {
         for sample in corpus.samples.iter_mut().filter(|s| s.source == 1) {
             sample.labels[TOXICITY] = Some(true);
         }
-        let balance = Balance {
-            exponent: 0.5,
-            source_weights: Vec::new(),
-            background: 0.5,
-            teacher_share: 0.5,
-            taught: 0.25,
-        };
-        let problem = Problem::gather(&corpus, TOXICITY, &balance, |_| true);
+        let problem = Problem::gather(&corpus, TOXICITY, &balance(0.5), |_| true);
         let of = |problem: &Problem| {
             problem
                 .examples
@@ -416,14 +407,7 @@ mod tests {
         for sample in &mut corpus.samples {
             sample.taught = Some(Box::new([0.8; CHAT_HEADS.len()]));
         }
-        let balance = Balance {
-            exponent: 0.5,
-            source_weights: Vec::new(),
-            background: 0.5,
-            teacher_share: 0.5,
-            taught: 0.25,
-        };
-        let problem = Problem::gather(&corpus, HATE, &balance, |_| true);
+        let problem = Problem::gather(&corpus, HATE, &balance(0.5), |_| true);
         for example in &problem.examples {
             let expected = match (example.taught, example.positive) {
                 (true, _) => 0.8,

@@ -10,7 +10,6 @@ use novastream_datasets::chat::{CHAT_HEADS, head_index, load_chat};
 use novastream_datasets::open;
 use serde::Deserialize;
 
-use super::corpus::Corpus;
 use super::{ChatArgs, TrainError, is_used};
 
 /// One message's scores by head of [`CHAT_HEADS`], 0 to 1; NaN where the teacher has no such head.
@@ -22,25 +21,32 @@ struct Line {
     scores: std::collections::BTreeMap<String, Option<f32>>,
 }
 
-/// Gives the messages of the corpus what the teacher says of them. It holds the rows of `--data` that
-/// take part, in their order, perhaps followed by others, which have no teacher.
+/// What the teacher says of the rows of `--data` that take part, in their order; nothing where there
+/// is no teacher.
 ///
 /// # Errors
 /// As [`read`]; data that can't be read.
-pub fn teach(args: &ChatArgs, corpus: &mut Corpus) -> Result<(), TrainError> {
-    let mut samples = corpus.samples.iter_mut();
+pub fn taught(args: &ChatArgs) -> Result<Vec<Taught>, TrainError> {
+    let mut out = Vec::new();
     for (data, scores) in args.data.iter().zip(&args.teacher) {
         let rows = load_chat(data)?;
-        let taught = read(scores, rows.len())?;
-        let used = rows
-            .iter()
-            .zip(taught)
-            .filter(|(row, _)| is_used(args, row));
-        for ((_, taught), sample) in used.zip(&mut samples) {
-            sample.taught = Some(taught);
-        }
+        let all = read(scores, rows.len())?;
+        let used = rows.iter().zip(all).filter(|(row, _)| is_used(args, row));
+        out.extend(used.map(|(_, taught)| taught));
     }
-    Ok(())
+    Ok(out)
+}
+
+/// The teacher's score for a head, where it has one.
+pub fn says(taught: Option<&Taught>, head: usize) -> Option<f32> {
+    let score = taught?.get(head)?;
+    score.is_finite().then_some(*score)
+}
+
+/// What is learned in place of a label: `share` of it is what the teacher says.
+pub fn soften(label: bool, says: Option<f32>, share: f32) -> f32 {
+    let label = f32::from(u8::from(label));
+    says.map_or(label, |score| label + share * (score - label))
 }
 
 /// Reads the scores of `rows` messages, plain or gzip.
@@ -88,7 +94,10 @@ mod tests {
     use super::*;
 
     fn file(lines: &str) -> tempfile::NamedTempFile {
-        let file = tempfile::NamedTempFile::new().unwrap();
+        let file = tempfile::Builder::new()
+            .suffix(".jsonl")
+            .tempfile()
+            .unwrap();
         std::fs::write(file.path(), lines).unwrap();
         file
     }
@@ -101,6 +110,37 @@ mod tests {
         assert_eq!(taught[0][head_index("hate").unwrap()], 0.25);
         assert!(taught[0][head_index("spam").unwrap()].is_nan());
         assert!(taught[1].iter().all(|score| score.is_nan()));
+    }
+
+    #[test]
+    fn scores_stay_with_their_messages_where_others_are_left_out() {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            args: ChatArgs,
+        }
+        let row = |source: &str| format!("{{\"text\":\"a\",\"src\":\"{source}\",\"toxic\":0}}\n");
+        let scores = |of: &[f32]| {
+            let line = |score| format!("{{\"scores\":{{\"toxicity\":{score}}}}}\n");
+            file(&of.iter().map(line).collect::<String>())
+        };
+        let data = [
+            file(&[row("x"), row("out"), row("x")].concat()),
+            file(&[row("out"), row("y")].concat()),
+        ];
+        let teachers = [scores(&[0.1, 0.2, 0.3]), scores(&[0.4, 0.5])];
+        let mut words = vec!["chat".into(), "--out".into(), "nowhere".into()];
+        for (flag, files) in [("--data", &data), ("--teacher", &teachers)] {
+            for file in files {
+                words.extend([flag.into(), file.path().as_os_str().to_owned()]);
+            }
+        }
+        words.extend(["--exclude-source".into(), "out".into()]);
+        let args = <Cli as clap::Parser>::parse_from(words).args;
+        let toxicity = head_index("toxicity").unwrap();
+        let taught = taught(&args).unwrap();
+        let of_rows: Vec<f32> = taught.iter().map(|scores| scores[toxicity]).collect();
+        assert_eq!(of_rows, [0.1, 0.3, 0.5]);
     }
 
     #[test]

@@ -274,6 +274,21 @@ fn sections(
     if let Some(dir) = &e.warm_start {
         writeln!(out, "\nIt went on from the weights of {}.", earlier(dir))?;
     }
+    if !e.keep_layers.is_empty() {
+        writeln!(
+            out,
+            "\nOf these it kept {} layers alone: {:?}, counted from 0.",
+            e.keep_layers.len(),
+            e.keep_layers
+        )?;
+    }
+    if !args.teacher.is_empty() {
+        writeln!(
+            out,
+            "\nIt learned from the scores of a teacher as well: {} of each label, and heads that nobody labelled.",
+            args.teacher_share
+        )?;
+    }
     if let Some(note) = &args.note {
         writeln!(out, "\n{}", note.trim())?;
     }

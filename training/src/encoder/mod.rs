@@ -27,6 +27,7 @@ use novastream_models::encoder::{EncoderConfig, Route, RouteInputs, TextClassifi
 
 use crate::chat::corpus::{self, Corpus};
 use crate::chat::export::RunLog;
+use crate::chat::teacher;
 use crate::chat::{ChatArgs, ChatReport, DataEntry, TrainError};
 use batch::Batcher;
 use sampler::Sampler;
@@ -65,6 +66,15 @@ pub struct EncoderArgs {
     /// Learning rate of the encoder
     #[arg(long, default_value_t = 1e-4)]
     pub encoder_learning_rate: f32,
+    /// Layers of the start that are kept, counted from 0; the others are dropped, for a smaller and
+    /// faster student of a --teacher
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "LAYERS",
+        conflicts_with = "from"
+    )]
+    pub keep_layers: Vec<usize>,
     /// Lowest layers that stay as they are
     #[arg(long, default_value_t = 0)]
     pub frozen_layers: u8,
@@ -115,8 +125,11 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         .map(|row| normalizer.normalize(&row.text).text)
         .map(|text| corpus::held_out(&text, args.validation_fraction))
         .collect();
+    let taught = teacher::taught(args)?;
     let batcher = Batcher {
         rows: &rows,
+        taught: &taught,
+        teacher_share: args.teacher_share,
         normalizer,
         tokenizer: &tokenizer,
         shape: base.shape,
@@ -168,7 +181,7 @@ pub fn run(args: &ChatArgs) -> Result<ChatReport, TrainError> {
         NgramHasher::with_set(args.hash_bits, args.ngram_set),
         args.validation_fraction,
     );
-    crate::chat::teacher::teach(args, &mut corpus)?;
+    corpus.teach(&taught);
     corpus.add_disguised(&rows, args.disguised, args.seed);
     corpus.prune(args.hash_bits, args.min_count);
     let fast = judge::fast_logits(args, &corpus, validation)?;
@@ -250,6 +263,11 @@ fn train(
     let stride = (split.validation.len() / QUICK_ROWS).max(1);
     let quick: Vec<u32> = split.validation.iter().copied().step_by(stride).collect();
     let hashes: Vec<&str> = data.iter().map(|d| d.sha256.as_str()).collect();
+    let teachers: Vec<String> = args
+        .teacher
+        .iter()
+        .map(|file| novastream_datasets::sha256_file(file))
+        .collect::<Result<_, _>>()?;
     let fingerprint = serde_json::to_string(&(
         hashes,
         args.source_balance,
@@ -258,6 +276,9 @@ fn train(
         args.validation_fraction,
         args.encoder.no_counterfactuals,
         &args.encoder.warm_start,
+        &args.encoder.keep_layers,
+        teachers,
+        args.teacher_share,
     ))?;
     let settings = Settings {
         steps: args.encoder.steps,

@@ -9,7 +9,7 @@ use novastream_features::text::EncoderText;
 use novastream_models::catalog::catalog_entry;
 use novastream_models::encoder::pack::{VOCABULARY_FILE, WEIGHTS_FILE};
 use novastream_models::encoder::{
-    ChatEncoder, EncoderConfig, EncoderError, HEAD_BIAS, HEAD_WEIGHT, import_bert,
+    ChatEncoder, EncoderConfig, EncoderError, HEAD_BIAS, HEAD_WEIGHT, import_bert, layer_names,
 };
 use novastream_models::store::ArtifactStore;
 
@@ -47,6 +47,14 @@ pub struct Output {
 }
 
 pub(super) fn read(args: &EncoderArgs) -> Result<Start, TrainError> {
+    let start = whole(args)?;
+    if args.keep_layers.is_empty() {
+        return Ok(start);
+    }
+    keep(start, &args.keep_layers)
+}
+
+fn whole(args: &EncoderArgs) -> Result<Start, TrainError> {
     match (&args.from, &args.warm_start, &args.base) {
         (Some(dir), _, _) => finished(dir),
         (None, Some(dir), _) => earlier(dir),
@@ -78,6 +86,38 @@ fn bert(read: impl Fn(&str) -> Result<Vec<u8>, TrainError>) -> Result<Start, Tra
         shape: SHAPE,
         vocabulary: String::from_utf8_lossy(&read("vocab.txt")?).into_owned(),
         config,
+    })
+}
+
+/// The start without the other layers. Layers of a fine-tuned encoder still work without their
+/// neighbours (Sanh et al. 2019); what is lost, a teacher brings back.
+fn keep(start: Start, layers: &[usize]) -> Result<Start, TrainError> {
+    let all = start.config.layers;
+    let rising = layers.windows(2).all(|pair| pair[0] < pair[1]);
+    if !rising || layers.last().is_none_or(|last| *last >= all) {
+        let message = format!("--keep-layers takes rising numbers below {all}, such as 0,2,4");
+        return Err(TrainError::Usage(message));
+    }
+    let Weights::ToTrain(mut weights, outputs) = start.weights else {
+        return Ok(start);
+    };
+    for layer in 0..all {
+        let parts: Vec<_> = layer_names(layer)
+            .map(|name| weights.remove(&name))
+            .collect();
+        // A kept layer moves down, to where nothing stands any more.
+        if let Some(place) = layers.iter().position(|kept| *kept == layer) {
+            let named = layer_names(place).zip(parts);
+            weights.extend(named.filter_map(|(name, part)| Some((name, part?))));
+        }
+    }
+    Ok(Start {
+        config: EncoderConfig {
+            layers: layers.len(),
+            ..start.config
+        },
+        weights: Weights::ToTrain(weights, outputs),
+        ..start
     })
 }
 
@@ -131,4 +171,57 @@ fn earlier(dir: &Path) -> Result<Start, TrainError> {
         weights: Weights::ToTrain(weights, outputs),
         vocabulary: String::from_utf8_lossy(&file(dir, VOCABULARY_FILE)?).into_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(layers: usize) -> Start {
+        let config = EncoderConfig {
+            vocabulary: 1,
+            positions: 1,
+            segments: 1,
+            width: 1,
+            inner: 1,
+            layers,
+            heads: 1,
+        };
+        let weights = (0..layers)
+            .flat_map(|layer| layer_names(layer).map(move |name| (name, layer)))
+            .map(|(name, layer)| {
+                let value = Tensor::from_vec(vec![layer as f32], 1, &candle_core::Device::Cpu);
+                (name, value.unwrap())
+            })
+            .collect();
+        Start {
+            config,
+            shape: SHAPE,
+            weights: Weights::ToTrain(weights, Vec::new()),
+            vocabulary: String::new(),
+        }
+    }
+
+    #[test]
+    fn kept_layers_move_together_and_the_others_are_gone() {
+        let kept = keep(start(6), &[1, 3, 5]).unwrap();
+        assert_eq!(kept.config.layers, 3);
+        let Weights::ToTrain(weights, _) = kept.weights else {
+            unreachable!("it is to be trained")
+        };
+        assert_eq!(weights.len(), 3 * layer_names(0).count());
+        for (place, layer) in [1.0, 3.0, 5.0].into_iter().enumerate() {
+            for name in layer_names(place) {
+                assert_eq!(weights[&name].to_vec1::<f32>().unwrap(), [layer]);
+            }
+        }
+    }
+
+    #[test]
+    fn layers_that_are_not_there_or_out_of_order_are_refused() {
+        for layers in [vec![6], vec![0, 0], vec![3, 1]] {
+            let error = keep(start(6), &layers).err().unwrap();
+            assert!(error.to_string().contains("below 6"), "{error}");
+        }
+    }
 }
