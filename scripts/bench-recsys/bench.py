@@ -15,6 +15,8 @@ OURS = dict(os.environ, RAYON_NUM_THREADS="1", RUST_LOG="error")
 # numpy shall take the kernels that its library would choose for this processor.
 PEERS = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
 LARGEST = int(os.environ.get("BENCH_MAX_USERS", "50000"))
+# From a size on, the growth curve alone is measured.
+SMALLEST = int(os.environ.get("BENCH_MIN_USERS", "0"))
 SIZES = [(10_000, 5_000), (50_000, 15_000), (200_000, 40_000), (1_000_000, 100_000)]
 # Both sides' factors: as long, and as many passes as either needs for the same hits.
 DIMS, PASSES, PEER_PASSES = "64", os.environ.get("BENCH_PASSES", "6"), "12"
@@ -124,7 +126,7 @@ def growth(folder):
     print(f"\n{'users':>9} {'items':>8} {'pairs':>12} {'iALS++':>9} {'EASE head':>10} {'whole':>8} CPU s"
           f" {'peak MB':>9} {'lists/CPU s':>12} {'implicit':>9} CPU s")
     steps = []
-    for users, items in [size for size in SIZES if size[0] <= LARGEST]:
+    for users, items in [size for size in SIZES if SMALLEST <= size[0] <= LARGEST]:
         events = generate(folder, users, items, 40)
         options = [*FACTORS, "--ease-items", "5000"]
         step = fit(events, f"{folder}/g{users}", *options)
@@ -146,7 +148,8 @@ def growth(folder):
 def main():
     sys.stdout.reconfigure(line_buffering=True)
     with tempfile.TemporaryDirectory() as folder:
-        answer = {"ml1m": side_by_side(folder), "growth": growth(folder)}
+        answer = {} if SMALLEST else {"ml1m": side_by_side(folder)}
+        answer["growth"] = growth(folder)
     print(json.dumps(answer))
 
 

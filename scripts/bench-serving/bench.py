@@ -8,6 +8,7 @@ stderr. Usage: bench.py FOLDER_OF_PROGRAMS
 import json
 import os
 import random
+import signal
 import socket
 import struct
 import subprocess
@@ -42,14 +43,28 @@ class Running:
 
     def __init__(self, command, ready, port, env=None):
         self.url, self.ready = f"http://127.0.0.1:{port}", ready
+        # A pipe that nobody reads stops a service once its log has filled it.
+        self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **(env or {})}
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=self.log,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
         )
 
     def __enter__(self):
+        try:
+            return self.wait()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def wait(self):
         for _ in range(300):
             if self.process.poll() is not None:
-                raise RuntimeError(self.process.stderr.read().decode()[-2000:])
+                self.log.seek(0)
+                raise RuntimeError(self.log.read().decode()[-2000:])
             try:
                 urllib.request.urlopen(self.url + self.ready, timeout=1)
                 return self
@@ -63,7 +78,16 @@ class Running:
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.process.wait(20)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            say(f"  {self.process.args[1]} did not end by itself")
+        # Workers that outlive their parent, as LitServe's do, would take part in every later figure.
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
 
 
 def bodies(folder, kind):
@@ -212,6 +236,8 @@ def compare(kind, folder):
     return result
 
 
+# Whoever stops this program stops what it started as well.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 with tempfile.TemporaryDirectory() as work:
     say(f"bench-serving: {os.cpu_count()} processors, {THREADS} threads a service, load before: {os.getloadavg()[0]:.1f}")
     out = {"processors": os.cpu_count(), "threads": THREADS, "seconds": SECONDS, "load_before": os.getloadavg()[0]}
