@@ -6,6 +6,7 @@ mod envelope;
 pub(crate) mod events;
 mod examples;
 mod image;
+mod linger;
 mod oip;
 mod openai;
 mod ops;
@@ -130,6 +131,7 @@ pub fn router(app: App) -> Router {
     let document = with_problems(document);
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn(envelope::wrap))
+        .map_request(linger::linger)
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::custom(envelope::panicked))
         .layer(RequestDecompressionLayer::new());
