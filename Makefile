@@ -121,12 +121,13 @@ FULL_WEIGHTS = jigsaw=1.5 suicidewatch=0 tg_ru_spam=0 vitd_bn=0 reddit_topic=0.1
 train-chat-full: models ## Train the full chat tier (hours; goes on where it was stopped) into out/chat-full
 	$(CARGO) run --release -p novastream-training -- chat --tier full --data $(TRAIN_DATA) --out out/chat-full --steps $(or $(STEPS),1400) --source-balance 0.3 --source-weight $(FULL_WEIGHTS) --validation-fraction 0.05 --min-positives 20
 
-# The shipped 0.2.0: on from 0.1.0, more of games, hate and counterfactuals, which it was weakest at.
-ON_WEIGHTS = jigsaw=1.1 suicidewatch=0 tg_ru_spam=0 vitd_bn=0 reddit_topic=0.06 reddit_spoiler=0.3 got_tweets=0.25 misogyny=0.4 cyberpolice=0.6 sms5971=0.4 sms=0.5 alpaca_harmless=0.5 i2p=0.4 suicide_tw=0.4 conda=2.2 gametox=1.8 hatemoji=1.5 davidson=0.6 edos=1.2 counterfactual=0.5 ytspam=0.7
+# The shipped 0.3.0: on from 0.2.0, with more sentences that deny and quote (counterfactual=1.5). 0.2.0 went on from
+# 0.1.0 in 900 steps with half the weight of the fewer sentences of its time.
+ON_WEIGHTS = jigsaw=1.1 suicidewatch=0 tg_ru_spam=0 vitd_bn=0 reddit_topic=0.06 reddit_spoiler=0.3 got_tweets=0.25 misogyny=0.4 cyberpolice=0.6 sms5971=0.4 sms=0.5 alpaca_harmless=0.5 i2p=0.4 suicide_tw=0.4 conda=2.2 gametox=1.8 hatemoji=1.5 davidson=0.6 edos=1.2 counterfactual=1.5 ytspam=0.7
 
 .PHONY: train-chat-on
 train-chat-on: models ## Train the shipped full chat tier further (an hour of one core) into out/chat-full
-	$(CARGO) run --release -p novastream-training -- chat --tier full --data $(TRAIN_DATA) --out out/chat-full --model-version $(or $(VERSION),0.2.0) --warm-start $(or $(FROM),models/zoo/chat-minilm/0.1.0) --steps $(or $(STEPS),900) --encoder-learning-rate 7e-5 --checkpoint-every 100 --patience 100 --source-balance 0.3 --source-weight $(ON_WEIGHTS) --validation-fraction 0.05 --min-positives 20
+	$(CARGO) run --release -p novastream-training -- chat --tier full --data $(TRAIN_DATA) --out out/chat-full --model-version $(or $(VERSION),0.3.0) --warm-start $(or $(FROM),models/zoo/chat-minilm/0.2.0) --steps $(or $(STEPS),800) --encoder-learning-rate 7e-5 --checkpoint-every 100 --patience 100 --source-balance 0.3 --source-weight $(ON_WEIGHTS) --validation-fraction 0.05 --min-positives 20
 
 .PHONY: eval-chat-full
 eval-chat-full: models ## Evaluate the full tier beside the others on the eval files of NOVASTREAM_DATA; pages in out/

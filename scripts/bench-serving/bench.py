@@ -1,8 +1,9 @@
 """The engine beside FastAPI + onnxruntime and LitServe: the same ONNX files, threads and load.
 
 For the chat encoder and the frame model: closed loops at 1, 8 and 64 connections; an open loop at 80 %
-of what the engine does at 64; then ten times as much as it can do. One JSON object on stdout, tables on
-stderr. Usage: bench.py FOLDER_OF_PROGRAMS
+of what the engine does at 64; then ten times as much as it can do. Services and clients each have half of
+the processors, so that neither takes the other's time. One JSON object on stdout, tables on stderr.
+Usage: bench.py FOLDER_OF_PROGRAMS
 """
 
 import json
@@ -23,7 +24,11 @@ BIN = Path(sys.argv[1])
 HERE = Path(__file__).parent
 SECONDS = float(os.environ.get("BENCH_SECONDS", "8"))
 OVERLOAD_SECONDS = float(os.environ.get("BENCH_OVERLOAD_SECONDS", "60"))
-THREADS = int(os.environ.get("BENCH_THREADS", "2"))
+CORES = sorted(os.sched_getaffinity(0))
+HALF = max(1, len(CORES) // 2)
+ON_SERVICE = ["taskset", "-c", ",".join(map(str, CORES[:HALF]))]
+ON_CLIENTS = ["taskset", "-c", ",".join(map(str, CORES[-HALF:]))]
+THREADS = int(os.environ.get("BENCH_THREADS", str(HALF)))
 MODELS = {"text": "chat-minilm", "image": "nsfw-mobilenet-v2"}
 HEADER = "inference-header-content-length"
 
@@ -46,7 +51,7 @@ class Running:
         # A pipe that nobody reads stops a service once its log has filled it.
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            command,
+            [*ON_SERVICE, *command],
             stdout=subprocess.DEVNULL,
             stderr=self.log,
             env={**os.environ, **(env or {})},
@@ -81,7 +86,7 @@ class Running:
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
-            say(f"  {self.process.args[1]} did not end by itself")
+            say(f"  {self.process.args[len(ON_SERVICE) + 1]} did not end by itself")
         # Workers that outlive their parent, as LitServe's do, would take part in every later figure.
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -132,7 +137,7 @@ def bodies(folder, kind):
 
 def load(service, path, requests, connections, *more, seconds=SECONDS):
     files, headers = requests
-    command = [BIN / "novastream-eval", "load", "--target", service.url, "--path", "raw", "--at", path]
+    command = [*ON_CLIENTS, BIN / "novastream-eval", "load", "--target", service.url, "--path", "raw", "--at", path]
     for file in files:
         command += ["--file", file]
     for header in headers:

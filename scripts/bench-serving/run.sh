@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Sets up a virtual environment with the peers once, builds ours, exports the graphs that ours serves,
-# and runs all services in turn under the same load with the same number of threads.
+# and runs all services in turn under the same load with the same number of threads and processors.
 #   BENCH_BIN      folder of built programs (default: built here, in release)
 #   BENCH_SECONDS  seconds of each stretch (default 8)
 #   BENCH_OVERLOAD_SECONDS  seconds at ten times the rate (default 60)
 #   BENCH_MODELS   "text image" (default) or one of them
-#   BENCH_THREADS  threads of every service's models (default 2)
+#   BENCH_THREADS  threads of every service's models (default: half of the processors; clients have the others)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
