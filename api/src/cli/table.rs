@@ -179,6 +179,7 @@ fn detail(v: &Verdict, e: &Evidence) -> String {
         }) => {
             format!("{list}: {label}, distance {distance}")
         }
+        Some(EvidenceDetail::Speech { text, .. }) => format!("“{}”", shorten(text, 40)),
         Some(EvidenceDetail::Sound { group, label, .. }) => format!("{group}: {label}"),
         Some(EvidenceDetail::Label { label, .. }) => label.clone(),
         Some(EvidenceDetail::Rule { rule, .. }) => rule.clone(),
