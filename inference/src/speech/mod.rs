@@ -164,7 +164,7 @@ pub(crate) mod tests {
     pub(crate) struct Echo;
 
     impl SpeechToText for Echo {
-        fn id(&self) -> &str {
+        fn id(&self) -> &'static str {
             "echo@1"
         }
 
@@ -196,7 +196,7 @@ pub(crate) mod tests {
         assert_eq!(said.spoken[0].end_ms, 1_800 + 2_400);
         assert_eq!(said.missing, None);
         assert_eq!(
-            speech.transcript(&[0.0; 16_000]).unwrap(),
+            speech.transcript(&vec![0.0; 16_000]).unwrap(),
             Transcript::default()
         );
     }
