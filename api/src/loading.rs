@@ -54,6 +54,7 @@ pub fn moderator(settings: &Settings, sampling_secret: Vec<u8>) -> anyhow::Resul
     config.blocklists.clone_from(&settings.blocklists);
     config.text_lists.clone_from(&settings.text_lists);
     config.onnxruntime.clone_from(&settings.models.onnxruntime);
+    config.speech.clone_from(&settings.models.speech);
     if settings.models.threads > 0 {
         config.threads = settings.models.threads;
     }

@@ -17,6 +17,7 @@ mod policy;
 pub mod recommend;
 pub mod registry;
 mod sound;
+mod speech;
 mod text;
 mod verdict;
 mod vision;
@@ -38,6 +39,7 @@ pub use self::{
     },
     registry::{ModelState, ModelStatus},
     sound::{SoundClassifier, SoundClassifierError},
+    speech::{MAX_SPOKEN, SpeechToText, Spoken, WhisperSpeech},
     text::TextListError,
     verdict::{
         Action, CategoryResult, Degraded, Evidence, EvidenceDetail, Kind, Modality, Outcome,

@@ -53,17 +53,20 @@ pub enum Modality {
     ScreenText,
     /// Sound.
     Audio,
+    /// What was said, as text.
+    Speech,
     /// The stream itself: gaps, for example.
     Stream,
 }
 
 impl Modality {
     /// Every modality.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Text,
         Self::Frame,
         Self::ScreenText,
         Self::Audio,
+        Self::Speech,
         Self::Stream,
     ];
 
@@ -74,6 +77,7 @@ impl Modality {
             Self::Frame => "frame",
             Self::ScreenText => "screen_text",
             Self::Audio => "audio",
+            Self::Speech => "speech",
             Self::Stream => "stream",
         }
     }
@@ -229,6 +233,19 @@ pub enum EvidenceDetail {
         /// The frame's own hash quality, 0 to 100.
         quality: u8,
     },
+    /// What somebody said.
+    Speech {
+        /// The words as they were understood.
+        text: String,
+        /// ISO 639-1 code of the language, where it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        language: Option<String>,
+        /// `name@version` of the transcriber.
+        reader: String,
+        /// The rule or list term that matched, where one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        matched: Option<String>,
+    },
     /// A sound.
     Sound {
         /// What it counts as: `gunshot`, `explosion`, `scream`, `glass` or `siren`.
@@ -296,7 +313,7 @@ pub struct SoundEvent {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Degraded {
-    /// `frames`, `ocr`, `audio`, `text`, `decode`, `sampling` or `source`.
+    /// `frames`, `ocr`, `audio`, `speech`, `text`, `decode`, `sampling` or `source`.
     pub component: String,
     /// Why, in words.
     pub reason: String,

@@ -11,6 +11,7 @@
 //! - [`encoder`]: the text encoder, trained and run in Candle;
 //! - [`sound`]: the sound network and heads on sound embeddings, trained and run;
 //! - [`frame_heads`]: logistic heads on the features of the picture networks;
+//! - [`whisper`]: speech to text, weights from the operator;
 //! - [`linear`]: linear models over hashed n-grams;
 //! - [`recommender`]: item-to-item, factor and ranking models, and the bundle they ship in;
 //! - [`card`]: model cards made from manifests.
@@ -29,3 +30,4 @@ pub mod onnx;
 pub mod recommender;
 pub mod sound;
 pub mod store;
+pub mod whisper;

@@ -170,7 +170,9 @@ fn strongest(v: &Verdict) -> Vec<&Evidence> {
 
 fn detail(v: &Verdict, e: &Evidence) -> String {
     let what = match &e.detail {
-        Some(EvidenceDetail::ScreenText { text, .. }) => format!("“{}”", shorten(text, 40)),
+        Some(EvidenceDetail::ScreenText { text, .. } | EvidenceDetail::Speech { text, .. }) => {
+            format!("“{}”", shorten(text, 40))
+        }
         Some(EvidenceDetail::Pdq {
             list,
             label,

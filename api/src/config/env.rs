@@ -69,6 +69,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "folder of the models that ship with NovaStream",
     ),
     ("models.onnxruntime", "ONNX Runtime's shared library"),
+    (
+        "models.speech",
+        "folder of a Whisper checkpoint that transcribes speech; off when absent",
+    ),
     ("models.backend", "`auto`, `onnx` or `candle`"),
     (
         "models.threads",

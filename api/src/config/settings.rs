@@ -106,6 +106,8 @@ pub struct ModelSettings {
     pub zoo: Option<PathBuf>,
     /// ONNX Runtime's shared library; the pulled one when absent.
     pub onnxruntime: Option<PathBuf>,
+    /// Folder of a Whisper checkpoint; speech is not transcribed when absent.
+    pub speech: Option<PathBuf>,
     /// Which engine runs the ONNX models.
     pub backend: BackendChoice,
     /// Threads that one model run may use; 0 chooses by the machine.
@@ -367,6 +369,7 @@ impl Default for ModelSettings {
             dir: None,
             zoo: None,
             onnxruntime: None,
+            speech: None,
             backend: BackendChoice::Auto,
             threads: 0,
             aliases: None,

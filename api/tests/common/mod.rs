@@ -192,7 +192,9 @@ pub async fn service(settings: Settings) -> Service {
 
 /// The service with the models that are here: at least those of the zoo.
 pub async fn real_service(mut settings: Settings) -> Service {
-    settings.models.dir = std::env::var_os("NOVASTREAM_MODELS").map(Into::into);
+    if settings.models.dir.is_none() {
+        settings.models.dir = std::env::var_os("NOVASTREAM_MODELS").map(Into::into);
+    }
     let dir = tempfile::tempdir().unwrap();
     if settings.models.dir.is_none() {
         settings.models.dir = Some(dir.path().join("none"));

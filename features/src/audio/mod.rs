@@ -3,12 +3,14 @@
 mod logmel;
 mod net;
 mod spans;
+mod whisper;
 
 use std::ops::Range;
 
 pub use logmel::{LogMel, YAMNET_BANDS, YAMNET_FRAMES, YAMNET_WINDOW};
 pub use net::{NET_FRAMES, NET_HOP, NET_STEP, NET_WINDOW, net_window};
 pub use spans::{SILENT_DBFS, YAMNET_HOP, loud_spans, spans};
+pub use whisper::{WHISPER_FRAMES, WHISPER_WINDOW, WhisperMel};
 
 /// Sampling rate of all sound inside the pipeline, in Hz.
 pub const SAMPLE_RATE: u32 = 16_000;

@@ -175,6 +175,36 @@ impl Collected {
             .fold(0.0, f32::max)
     }
 
+    /// Adds what was said between two moments, understood by `reader`.
+    pub(super) fn add_speech(
+        &mut self,
+        (start_ms, end_ms): (i64, i64),
+        (text, language): (&str, Option<&str>),
+        scores: TextScores,
+        reader: &str,
+    ) {
+        for (category, score) in scores.scores {
+            self.observe(category, Modality::Speech, start_ms, score);
+        }
+        for finding in scores.findings {
+            self.evidence.push(Evidence {
+                category: finding.category,
+                modality: Modality::Speech,
+                start_ms: Some(start_ms),
+                end_ms: Some(end_ms),
+                score: finding.score,
+                detail: Some(EvidenceDetail::Speech {
+                    text: text.chars().take(MAX_QUOTE).collect(),
+                    language: language.map(str::to_owned),
+                    reader: reader.to_owned(),
+                    matched: matched(&finding),
+                }),
+                model: finding.model,
+                carried_ms: None,
+            });
+        }
+    }
+
     /// A single picture has no stream time.
     pub(super) fn forget_times(&mut self) {
         for evidence in &mut self.evidence {
@@ -267,11 +297,6 @@ fn screen_evidence(
     confidence: f32,
     reader: &str,
 ) -> Evidence {
-    let matched = match &finding.detail {
-        Some(EvidenceDetail::TextSpan { term, .. }) => Some(term.clone()),
-        Some(EvidenceDetail::Rule { rule, .. }) => Some(rule.clone()),
-        _ => None,
-    };
     Evidence {
         category: finding.category,
         modality: Modality::ScreenText,
@@ -285,8 +310,17 @@ fn screen_evidence(
             area,
             confidence,
             reader: reader.to_owned(),
-            matched,
+            matched: matched(finding),
         }),
+    }
+}
+
+/// The term or rule behind a finding.
+fn matched(finding: &Finding) -> Option<String> {
+    match &finding.detail {
+        Some(EvidenceDetail::TextSpan { term, .. }) => Some(term.clone()),
+        Some(EvidenceDetail::Rule { rule, .. }) => Some(rule.clone()),
+        _ => None,
     }
 }
 

@@ -34,6 +34,9 @@ pub struct ModeratorConfig {
     pub text_lists: Vec<PathBuf>,
     /// ONNX Runtime's shared library; `None` means `$NOVASTREAM_ONNXRUNTIME`, then the pulled one.
     pub onnxruntime: Option<PathBuf>,
+    /// A speech-to-text model: a folder with a Whisper checkpoint. `None`: speech is not
+    /// transcribed.
+    pub speech: Option<PathBuf>,
     /// Cores to use, at least 1.
     pub threads: usize,
     /// Which engine runs the graphs.
@@ -68,6 +71,7 @@ impl ModeratorConfig {
             blocklists: Vec::new(),
             text_lists: Vec::new(),
             onnxruntime: None,
+            speech: None,
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             backend: BackendChoice::default(),
             registry: RegistryConfig::default(),

@@ -18,6 +18,7 @@ use novastream_models::{
     onnx,
     sound::{CNN_FILE, SoundCnn},
     store::{ArtifactStore, read_verified},
+    whisper::DecodeOptions,
 };
 
 use super::engines::{Engines, runtime};
@@ -28,6 +29,7 @@ use crate::{
     engine::{Counted, ServedModel},
     registry::{ANY, ChatLoader, ChatSlot, Keeper, Kept, ModelState, ModelStatus, status_of},
     sound::{Ears, Gate, SmallEars, SoundMemory, SoundModel, VadModel},
+    speech::{Speech, SpeechToText as _, WhisperSpeech, speech_name},
     vision::{FrameModel, Graph, LoadedHead, Network, OcrEngine},
 };
 
@@ -38,6 +40,7 @@ pub(super) type Part<T> = Result<T, String>;
 pub(super) struct Parts {
     pub nsfw: Part<FrameModel>,
     pub sound: Part<Ears>,
+    pub speech: Option<Part<Speech>>,
     pub ocr: Part<OcrEngine>,
     pub chat: Part<Arc<ChatSlot>>,
     pub keeper: Keeper,
@@ -77,6 +80,10 @@ pub(super) fn load_parts(config: &ModeratorConfig) -> Result<Parts, LoadError> {
     let chat = load_chat(config, &engines, &aliases);
     let nsfw = load_frames(config, &engines, &aliases, &mut statuses, &mut served);
     let sound = load_ears(config, &engines, &aliases, &mut statuses, &mut served);
+    let speech = config
+        .speech
+        .as_ref()
+        .map(|dir| load_speech(dir, store, &engines, &mut statuses));
     let ocr = load_ocr(store, &engines, &mut statuses);
     let kept = chat.iter().map(|c| Arc::clone(&c.managed) as Arc<dyn Kept>);
     let keeper = Keeper::start(&config.registry, kept.collect(), seen);
@@ -92,6 +99,7 @@ pub(super) fn load_parts(config: &ModeratorConfig) -> Result<Parts, LoadError> {
     Ok(Parts {
         nsfw,
         sound,
+        speech,
         ocr,
         chat,
         keeper,
@@ -331,6 +339,42 @@ fn load_vad(
     let vad = VadModel::new(session);
     vad.speech(&tone().samples).map_err(|e| e.to_string())?;
     Ok((vad, backend))
+}
+
+/// The operator's transcriber behind a voice detector, if that is there.
+fn load_speech(
+    dir: &Path,
+    store: &ArtifactStore,
+    engines: &Engines,
+    statuses: &mut Vec<ModelStatus>,
+) -> Part<Speech> {
+    let loaded = WhisperSpeech::load(dir, DecodeOptions::default())
+        .map_err(|e| format!("{}: {e}", e.code()));
+    let id = loaded.as_ref().map(|speech| speech.id().to_owned());
+    let version = id
+        .ok()
+        .and_then(|id| Some(id.rsplit_once('@')?.1.to_owned()));
+    statuses.push(ModelStatus {
+        name: speech_name(dir),
+        version: version.unwrap_or_else(|| "local".to_owned()),
+        task: "speech-to-text".to_owned(),
+        state: if loaded.is_ok() {
+            ModelState::Ready
+        } else {
+            ModelState::NotLoaded
+        },
+        backend: loaded.is_ok().then(|| "candle".to_owned()),
+        reason: loaded.as_ref().err().cloned(),
+        kernels: None,
+        alias: None,
+        canary_percent: None,
+        shadow: None,
+        trouble: None,
+    });
+    let vad = catalog_entry("silero-vad")
+        .and_then(|manifest| load_vad(store, engines, &manifest).ok())
+        .map(|(vad, _)| vad);
+    Ok(Speech::new(Arc::new(loaded?), vad))
 }
 
 /// A second of sound that is loud enough to pass every gate.

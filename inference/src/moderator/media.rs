@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use novastream_features::media::{CancelToken, MediaInfo, Notice, Window, read_segment};
+use novastream_features::media::{Audio, CancelToken, MediaInfo, Notice, Window, read_segment};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -258,6 +258,7 @@ impl Moderator {
         let Some(audio) = window.audio.as_ref().filter(|a| !a.samples.is_empty()) else {
             return;
         };
+        self.judge_speech(audio, offset_ms, collected);
         let mut missing = |reason: String| collected.degraded.push(Degraded::new("audio", reason));
         let ears = match &self.sound {
             Ok(ears) => ears,
@@ -291,6 +292,37 @@ impl Moderator {
             }
         }
         collected.sounds.extend(heard.events.finish(ears.id()));
+    }
+}
+
+impl Moderator {
+    /// Transcribes what is said, where that is asked for, and judges it like a message.
+    fn judge_speech(&self, audio: &Audio, offset_ms: i64, collected: &mut Collected) {
+        let missing = |reason: String| Degraded::new("speech", reason);
+        let speech = match &self.speech {
+            None => return,
+            Some(Ok(speech)) => speech,
+            Some(Err(reason)) => return collected.degraded.push(missing(reason.clone())),
+        };
+        let transcript = match guarded(|| speech.transcript(&audio.samples)) {
+            Ok(transcript) => transcript,
+            Err(error) => return collected.degraded.push(missing(error.to_string())),
+        };
+        collected.degraded.extend(transcript.missing.map(missing));
+        if transcript.spoken.is_empty() {
+            return;
+        }
+        let judging = self.text.open(Call::current().tenant);
+        self.note_chat(&judging, collected);
+        let from = audio.start_ms + offset_ms;
+        for spoken in transcript.spoken {
+            let times = (from + spoken.start_ms, from + spoken.end_ms);
+            let said = (spoken.text.as_str(), spoken.language.as_deref());
+            match judging.judge(&spoken.text) {
+                Ok(scores) => collected.add_speech(times, said, scores, speech.id()),
+                Err(error) => collected.degraded.push(missing(error.to_string())),
+            }
+        }
     }
 }
 

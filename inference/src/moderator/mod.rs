@@ -41,6 +41,7 @@ use crate::{
     policy::{NEUTRAL_STRICTNESS, Policy},
     registry::{Keeper, ModelStatus, Trouble},
     sound::Ears,
+    speech::{Speech, SpeechToText},
     text::{Judging, TermList, TextJudge, shipped_lists},
     verdict::{Degraded, Kind, Modality, Outcome, Timings, Verdict},
     vision::{Blocklists, FrameModel, OcrEngine},
@@ -124,6 +125,8 @@ pub struct Moderator {
     text: TextJudge,
     nsfw: Part<FrameModel>,
     sound: Part<Ears>,
+    /// `None`: nobody asked for it.
+    speech: Option<Part<Speech>>,
     ocr: Part<OcrEngine>,
     /// Why there is no chat model.
     chat_missing: Option<String>,
@@ -179,6 +182,7 @@ impl Moderator {
             text: TextJudge::new(lists, chat),
             nsfw: parts.nsfw,
             sound: parts.sound,
+            speech: parts.speech,
             ocr: parts.ocr,
             chat_missing,
             blocklists,
@@ -195,6 +199,14 @@ impl Moderator {
             crowd: Mutex::default(),
             waiters: waiters(config.threads)?,
         })
+    }
+
+    /// The same moderator with another transcriber, which hears whatever is loud enough to be
+    /// speech.
+    #[must_use]
+    pub fn with_speech(mut self, engine: Arc<dyn SpeechToText>) -> Self {
+        self.speech = Some(Ok(Speech::new(engine, None)));
+        self
     }
 
     /// How closely a stream with this history is to be looked at from now on: the interval in ms and

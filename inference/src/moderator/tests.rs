@@ -107,6 +107,7 @@ fn moderator(list: &str, screen: &str) -> (Moderator, Arc<FakeNsfw>) {
         text: TextJudge::new(vec![terms], None),
         nsfw: Ok(model),
         sound: Err("not here".into()),
+        speech: None,
         ocr: Ok(OcrEngine::new(graph(), graph(), screen, "ocr@1".into())),
         chat_missing: None,
         blocklists: Blocklists::default(),
@@ -538,4 +539,39 @@ fn a_gap_is_for_review_and_breaks_confirmation() {
 fn the_moderator_can_be_shared() {
     fn shared<T: Send + Sync>() {}
     shared::<Moderator>();
+}
+
+#[test]
+fn what_is_said_is_judged_like_a_message() {
+    let (moderator, _) = moderator("harassment\t3\tidiot\n", "a");
+    let moderator = moderator.with_speech(Arc::new(crate::speech::tests::Echo));
+    let (mut window, info) = window(&[20], true);
+    window.audio = Some(Audio {
+        start_ms: 10_000,
+        samples: vec![0.2; 32_000],
+    });
+    let mut history = StreamHistory::default();
+    let verdict = moderator.window(window, &info, &context(), &mut history);
+    let said = verdict
+        .evidence
+        .iter()
+        .find(|e| e.modality == Modality::Speech)
+        .unwrap();
+    assert_eq!(said.category, Category::Harassment);
+    assert_eq!((said.start_ms, said.end_ms), (Some(60_100), Some(62_000)));
+    let Some(EvidenceDetail::Speech {
+        text,
+        reader,
+        matched,
+        language,
+    }) = &said.detail
+    else {
+        panic!("{said:?}")
+    };
+    assert_eq!(
+        (text.as_str(), reader.as_str()),
+        ("you are an idiot", "echo@1")
+    );
+    assert_eq!(matched.as_deref(), Some("idiot"));
+    assert_eq!(language.as_deref(), Some("en"));
 }
