@@ -51,8 +51,8 @@ impl HttpBody for Lingering {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        self.owed = matches!(frame, Poll::Pending | Poll::Ready(Some(Ok(_))))
-            && !self.body.is_end_stream();
+        self.owed =
+            matches!(frame, Poll::Pending | Poll::Ready(Some(Ok(_)))) && !self.body.is_end_stream();
         frame
     }
 
