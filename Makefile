@@ -9,6 +9,8 @@ export NOVASTREAM_DATA ?= $(wildcard $(abspath $(CURDIR)/../shared/data))
 
 CARGO ?= cargo
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+# Where cargo puts what it builds.
+TARGET = $(or $(CARGO_TARGET_DIR),target)
 TRAIN_DATA = $(NOVASTREAM_DATA)/text/train.jsonl.gz $(NOVASTREAM_DATA)/text/extra_train.jsonl.gz
 
 .PHONY: help
@@ -23,8 +25,8 @@ setup: ## Install what building and running need (Debian packages), and say what
 demo: setup ## A real live stream moderated, then a list of recommendations (a minute after the build)
 	$(CARGO) build --release -p novastream-api --bins --example demo
 	@echo "demo: fetching model artifacts into $(NOVASTREAM_MODELS)"
-	target/release/novastream models pull --all || echo "demo: some models could not be fetched; the demo says what that costs"
-	target/release/examples/demo
+	$(TARGET)/release/novastream models pull --all || echo "demo: some models could not be fetched; the demo says what that costs"
+	$(TARGET)/release/examples/demo
 
 .PHONY: test
 test: setup fmt-check lint deny build test-models nextest doctest ## Run every check and test, as CI does
@@ -80,7 +82,7 @@ bench: ## Criterion benches: decode, preprocess, each model, text normaliser
 .PHONY: bench-service
 bench-service: ## Latency and throughput of the running service (on an idle machine)
 	$(CARGO) build --locked --release --workspace --bins
-	scripts/bench-service.sh target/release
+	scripts/bench-service.sh $(TARGET)/release
 
 .PHONY: bench-serving
 bench-serving: ## The engine beside FastAPI + onnxruntime and LitServe, the same ONNX files (own venv; BENCH_SECONDS=8)
@@ -94,7 +96,7 @@ bench-swaps: ## A hundred swaps of the chat models under load: failed requests a
 bench-streams: models ## How many live streams one service keeps up with (an idle machine; STREAMS_FLAGS="--text")
 	$(CARGO) build --release -p novastream-api --bins
 	$(CARGO) build --release -p novastream-evals --bins
-	target/release/novastream-eval streams --server target/release/novastream --cache out/clips $(STREAMS_FLAGS)
+	$(TARGET)/release/novastream-eval streams --server $(TARGET)/release/novastream --cache out/clips $(STREAMS_FLAGS)
 
 .PHONY: bench-recsys
 bench-recsys: ## Recommender beside numpy and implicit; BENCH_MAX_USERS=1000000 for the full growth curve

@@ -145,6 +145,8 @@ fn options(base: &Path, out: &Path, steps: &str) -> Vec<String> {
         "0",
         "--patience",
         "100",
+        // Thousands of our own sentences would drown the sample's few messages.
+        "--no-counterfactuals",
     ]
     .map(str::to_owned)
     .to_vec()
@@ -156,8 +158,7 @@ fn a_run_makes_a_model_that_both_halves_of_the_house_read() {
     base(dir.path());
     let out = dir.path().join("run");
     let report = chat::run(&args(dir.path(), &out, "60")).expect("run");
-    // Which heads gain by so small an encoder depends on the sentences; some do.
-    assert!(report.heads.iter().any(|h| h.kept));
+    assert!(report.heads.iter().any(|h| h.head == "toxicity" && h.kept));
     let log = std::fs::read_to_string(out.join("train.log")).expect("log");
     let losses: Vec<f64> = log
         .lines()
@@ -184,8 +185,8 @@ fn a_trained_encoder_is_joined_and_routed_anew() {
     let dir = tempfile::tempdir().expect("dir");
     base(dir.path());
     let (first, again) = (dir.path().join("first"), dir.path().join("again"));
-    chat::run(&args(dir.path(), &first, "40")).expect("run");
-    let mut options = args(dir.path(), &again, "40");
+    chat::run(&args(dir.path(), &first, "60")).expect("run");
+    let mut options = args(dir.path(), &again, "60");
     options.encoder.base = None;
     options.encoder.from = Some(first.clone());
     options.model_version = "0.1.1".to_owned();
@@ -202,7 +203,7 @@ fn a_trained_encoder_is_joined_and_routed_anew() {
         .iter()
         .map(|h| h.name.as_str())
         .collect();
-    assert!(heads.contains(&"hate"), "{heads:?}");
+    assert!(heads.contains(&"toxicity"), "{heads:?}");
     assert_eq!(
         second.floats["head.bias"].0,
         [second.description.heads.len()]
