@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use novastream_inference::backend::{NamedTensor, OnnxRuntime, Session, Tensor, TensorData};
 use novastream_models::catalog::catalog_entry;
-use novastream_models::encoder::{ChatEncoder, Packed};
+use novastream_models::encoder::{ChatEncoder, EncoderError, Int8Classifier, Packed};
 use novastream_models::store::ArtifactStore;
 
 use tiny::encoder;
@@ -32,6 +32,72 @@ fn by_candle(model: &ChatEncoder) -> Vec<f32> {
         .logits(&packed)
         .unwrap()
         .concat()
+}
+
+#[test]
+fn our_kernels_give_the_floats_logits_but_for_rounding() {
+    let Ok(native) = Int8Classifier::new(&encoder()) else {
+        eprintln!("skipped: the processor has no AVX2 and FMA");
+        return;
+    };
+    let mut packed = Packed::default();
+    for (own, context) in texts() {
+        packed.push(&own, &context).unwrap();
+    }
+    let found = native.logits(&packed).unwrap().concat();
+    let (mean, largest) = apart(&found, &by_candle(&encoder()));
+    assert!(mean < 0.02 && largest < 0.06, "{mean} {largest}");
+}
+
+#[test]
+fn a_text_has_the_same_logits_in_every_batch() {
+    let Ok(native) = Int8Classifier::new(&encoder()) else {
+        eprintln!("skipped: the processor has no AVX2 and FMA");
+        return;
+    };
+    // Batches of 1 to 40 texts: tiles of every height, and more tokens than a layer takes at once.
+    let text = |i: u32| -> Vec<u32> { (0..1 + i % 17).map(|t| (7 * i + t) % 60).collect() };
+    let alone: Vec<Vec<f32>> = (0..40)
+        .map(|i| {
+            let mut packed = Packed::default();
+            packed.push(&text(i), &[]).unwrap();
+            native.logits(&packed).unwrap().remove(0)
+        })
+        .collect();
+    for n in [2, 3, 5, 8, 40] {
+        let mut packed = Packed::default();
+        (0..n).for_each(|i| packed.push(&text(i), &[]).unwrap());
+        assert_eq!(native.logits(&packed).unwrap(), alone[..n as usize], "{n}");
+    }
+}
+
+#[test]
+fn our_kernels_refuse_what_the_floats_refuse() {
+    let mut model = encoder();
+    let Ok(native) = Int8Classifier::new(&model) else {
+        eprintln!("skipped: the processor has no AVX2 and FMA");
+        return;
+    };
+    let refused = |own: &[u32]| {
+        let mut packed = Packed::default();
+        packed.push(own, &[]).unwrap();
+        native.logits(&packed).unwrap_err().code()
+    };
+    assert_eq!(refused(&[60]), "encoder_input");
+    assert_eq!(refused(&[1; 21]), "encoder_input");
+    assert!(native.logits(&Packed::default()).unwrap().is_empty());
+    let scales = &mut model.matrices.get_mut("layers.0.up").unwrap().scales;
+    let right = std::mem::replace(&mut scales[3], f32::NAN);
+    assert!(matches!(
+        Int8Classifier::new(&model),
+        Err(EncoderError::Input(_))
+    ));
+    model.matrices.get_mut("layers.0.up").unwrap().scales[3] = right;
+    model.matrices.remove("layers.1.down");
+    assert!(matches!(
+        Int8Classifier::new(&model),
+        Err(EncoderError::Missing(_))
+    ));
 }
 
 fn library() -> Option<PathBuf> {
@@ -185,6 +251,16 @@ fn the_shipped_encoder_loses_no_more_to_saturation_than_to_rounding() {
     };
     let fast = apart(&run(&runtime.session(&graph, 1, 1).unwrap()), &floats);
     let exact = apart(&run(&runtime.exact_session(&graph, 1, 1).unwrap()), &floats);
+    if let Ok(native) = Int8Classifier::new(&model) {
+        let native = apart(&native.logits(&packed).unwrap().concat(), &floats);
+        println!(
+            "{}: our kernels {:.4}, {:.3}",
+            manifest.id(),
+            native.0,
+            native.1
+        );
+        assert!(native.0 < 1.2 * exact.0, "{native:?} {exact:?}");
+    }
     println!(
         "{}: logits, eight bits against floats: mean {:.4}, largest {:.3}; with exact products {:.4}, {:.3}",
         manifest.id(),

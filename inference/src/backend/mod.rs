@@ -27,7 +27,7 @@ pub trait Session: Send + Sync {
     /// float output holds a value that is no number.
     fn run(&self, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>, BackendError>;
 
-    /// The engine's name, `onnxruntime` or `candle`.
+    /// The engine's name, `native`, `onnxruntime` or `candle`.
     fn backend(&self) -> &'static str;
 }
 
@@ -35,6 +35,7 @@ pub trait Session: Send + Sync {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendChoice {
+    /// The text encoder on our own kernels where the processor has AVX2 and FMA; everything else on
     /// ONNX Runtime if its library loads, else Candle.
     #[default]
     Auto,

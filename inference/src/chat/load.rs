@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::thread;
 
 use novastream_features::text::WordPiece;
-use novastream_models::encoder::ChatEncoder;
 use novastream_models::encoder::pack::{self, Description};
+use novastream_models::encoder::{ChatEncoder, Int8Classifier};
 use novastream_models::golden::{Golden, GoldenError};
 use novastream_models::manifest::{Kernels, Manifest};
 use novastream_models::store::read_verified;
 
-use super::candle::CandleEncoder;
 use super::full::FullChat;
-use crate::backend::{BackendError, OnnxRuntime, Session};
+use super::packed::PackedSession;
+use crate::backend::{BackendError, Session};
 use crate::engine::{
-    Batched, Counted, DataType, ModelCard, Padded, Plan, ServedModel, TEXTS, TensorSpec,
+    Batched, Counted, DataType, ModelCard, PACKED_TEXTS, Padded, Plan, ServedModel, TEXTS,
+    TensorSpec,
 };
+use crate::moderator::Engines;
 use crate::registry::LoadFailure;
 
 /// Shapes that a model is warmed up with when nothing is known of its callers: texts and tokens.
@@ -72,7 +74,17 @@ impl EncoderParts {
             backend: "candle",
             message: e.to_string(),
         })?;
-        Ok(Arc::new(CandleEncoder(model)))
+        Ok(Arc::new(PackedSession(model)))
+    }
+
+    /// A session of our own kernels.
+    pub(crate) fn native(&self) -> Result<Arc<dyn Session>, BackendError> {
+        let model = Int8Classifier::new(&self.model);
+        let model = model.map_err(|e| BackendError::Load {
+            backend: "native",
+            message: e.to_string(),
+        })?;
+        Ok(Arc::new(PackedSession(model)))
     }
 
     /// The graph for ONNX Runtime.
@@ -84,17 +96,17 @@ impl EncoderParts {
     }
 }
 
-/// Loads, verifies, warms up and checks the encoder in `dir`. Without a runtime (or where the reason
-/// for that is given) Candle runs it, if it may. Callers share its batches, `threads` of them at once.
-/// It is warmed up with `shapes`, those that its predecessor was last asked with.
+/// Loads, verifies, warms up and checks the encoder in `dir`, for our own kernels where the processor
+/// has what they need, else for ONNX Runtime, else for Candle, as far as `engines` allow. Callers
+/// share its batches, `engines.threads` of them at once. It is warmed up with `shapes`, those that its
+/// predecessor was last asked with.
 pub(crate) fn load_encoder(
     manifest: &Manifest,
     dir: &Path,
-    runtime: Result<&OnnxRuntime, &String>,
-    candle: bool,
-    threads: usize,
+    engines: &Engines,
     shapes: &[(usize, usize)],
 ) -> Result<Encoder, LoadFailure> {
+    let threads = engines.threads;
     let name = &manifest.name;
     let engine = |e: BackendError| LoadFailure::new(e.code(), name, e);
     let golden_failed = |e: GoldenError| LoadFailure::new(e.code(), name, e);
@@ -115,7 +127,12 @@ pub(crate) fn load_encoder(
         tracing::debug!(model = %manifest.id(), engine, largest, "golden answers");
         Ok(())
     };
-    let (session, kernels): (Arc<dyn Session>, _) = match runtime {
+    let (session, kernels): (Arc<dyn Session>, _) = match &engines.runtime {
+        _ if engines.native => {
+            let session = parts.native().map_err(engine)?;
+            check(&session, session.backend()).map_err(golden_failed)?;
+            (session, Some(Kernels::Exact))
+        }
         Ok(runtime) => {
             let graph = parts.graph().map_err(engine)?;
             let open = |kernels| -> Result<Arc<dyn Session>, LoadFailure> {
@@ -150,7 +167,7 @@ pub(crate) fn load_encoder(
                 }
             }
         }
-        Err(reason) if !candle => {
+        Err(reason) if !engines.candle => {
             return Err(LoadFailure::new("runtime_library", name, reason));
         }
         Err(_) => {
@@ -168,7 +185,7 @@ pub(crate) fn load_encoder(
         model: &manifest.name,
         version: &manifest.version,
         workers: threads,
-        limits: TEXTS,
+        limits: if engines.native { PACKED_TEXTS } else { TEXTS },
         padded: Some(Padded {
             longest: description.config.positions,
             vocabulary: description.config.vocabulary as i64,

@@ -1,9 +1,9 @@
 //! Chat models: a fast linear tier for every message, an encoder for those it is unsure about.
 
-mod candle;
 mod fast;
 mod full;
 mod load;
+mod packed;
 mod scorer;
 mod session;
 

@@ -9,9 +9,9 @@ use novastream_models::manifest::{MANIFEST_FILE, Manifest};
 use novastream_models::store::ArtifactStore;
 
 use super::{ChatInput, ChatModel, ChatTier, FastChat, load_encoder};
-use crate::backend::BackendError;
+use crate::backend::{BackendChoice, BackendError};
 use crate::category::Category;
-use crate::moderator::runtime;
+use crate::moderator::Engines;
 
 /// Messages that are scored together.
 const CHUNK: usize = 256;
@@ -41,12 +41,16 @@ pub struct ChatScorer {
 }
 
 impl ChatScorer {
-    /// Loads the linear model in `fast`, and the encoder in `full` where one is given; `engine` of
-    /// the encoder is ONNX Runtime where it is found, else Candle.
+    /// Loads the linear model in `fast`, and the encoder in `full` where one is given, for an engine
+    /// of `choice`.
     ///
     /// # Errors
     /// [`ChatScorerError`]: a folder has no such model, or it cannot be run.
-    pub fn load(fast: &Path, full: Option<&Path>) -> Result<Self, ChatScorerError> {
+    pub fn load(
+        fast: &Path,
+        full: Option<&Path>,
+        choice: BackendChoice,
+    ) -> Result<Self, ChatScorerError> {
         let fail = |path: &Path, message: String| ChatScorerError {
             path: path.to_owned(),
             message,
@@ -58,8 +62,8 @@ impl ChatScorer {
         let encoder = full
             .map(|dir| {
                 let manifest = manifest(dir).map_err(|e| fail(dir, e))?;
-                let runtime = runtime(None, &ArtifactStore::from_env());
-                let encoder = load_encoder(&manifest, dir, runtime.as_ref(), true, 1, &[])
+                let engines = Engines::find(choice, None, &ArtifactStore::from_env(), 1);
+                let encoder = load_encoder(&manifest, dir, &engines, &[])
                     .map_err(|e| fail(dir, e.message))?;
                 backend = encoder.full.backend();
                 Ok(encoder.full)

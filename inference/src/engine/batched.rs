@@ -49,6 +49,12 @@ pub(crate) const TEXTS: Limits = Limits {
     bucket: 8,
 };
 
+/// Batches of texts where no padding is computed: chat lines of any length go together.
+pub(crate) const PACKED_TEXTS: Limits = Limits {
+    bucket: 64,
+    ..TEXTS
+};
+
 /// Batches of pictures or windows of sound, all of one size. One fills a core for milliseconds, so a
 /// larger batch gains nothing on a processor and only makes its first row wait for its last.
 pub(crate) const WHOLES: Limits = Limits {

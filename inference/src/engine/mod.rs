@@ -22,7 +22,7 @@ mod sync;
 mod trace;
 
 pub(crate) use self::{
-    batched::{Batched, Padded, Plan, TEXTS, WHOLES},
+    batched::{Batched, PACKED_TEXTS, Padded, Plan, TEXTS, WHOLES},
     served::Counted,
     stats::Stats,
 };

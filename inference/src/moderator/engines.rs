@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use novastream_models::{catalog::catalog_entry, manifest::Manifest, store::ArtifactStore};
+use novastream_models::{
+    catalog::catalog_entry, encoder::Int8Classifier, manifest::Manifest, store::ArtifactStore,
+};
 
 use crate::{
-    backend::{CandleSession, OnnxRuntime, Session},
+    backend::{BackendChoice, CandleSession, OnnxRuntime, Session},
     engine::{Batched, Plan, WHOLES},
 };
 
@@ -17,6 +19,8 @@ pub const ONNXRUNTIME_VARIABLE: &str = "NOVASTREAM_ONNXRUNTIME";
 pub(crate) struct Engines {
     /// ONNX Runtime, or why it is not used.
     pub runtime: Result<OnnxRuntime, String>,
+    /// Whether our own kernels run the text encoder.
+    pub native: bool,
     /// Whether Candle may stand in for it.
     pub candle: bool,
     /// Calls at once.
@@ -53,6 +57,27 @@ pub(crate) fn runtime(named: Option<&Path>, store: &ArtifactStore) -> Result<Onn
 }
 
 impl Engines {
+    /// What `choice` allows, `threads` calls at once; `named` is the library that the configuration
+    /// names.
+    pub(crate) fn find(
+        choice: BackendChoice,
+        named: Option<&Path>,
+        store: &ArtifactStore,
+        threads: usize,
+    ) -> Self {
+        Self {
+            runtime: match choice {
+                BackendChoice::Candle => {
+                    Err("ONNX Runtime is turned off by the configuration".to_owned())
+                }
+                BackendChoice::Auto | BackendChoice::Onnx => runtime(named, store),
+            },
+            native: choice == BackendChoice::Auto && Int8Classifier::is_fast(),
+            candle: choice != BackendChoice::Onnx,
+            threads: threads.max(1),
+        }
+    }
+
     /// A session for a verified graph: `width` calls at once, `threads` threads each.
     pub(crate) fn session(
         &self,

@@ -21,11 +21,11 @@ use novastream_models::{
     whisper::DecodeOptions,
 };
 
-use super::engines::{Engines, runtime};
+use super::engines::Engines;
 use super::offered::card;
 use super::{LoadError, ModeratorConfig};
 use crate::{
-    backend::{BackendChoice, OnnxRuntime, Session as _},
+    backend::{BackendChoice, Session as _},
     engine::{Counted, ServedModel},
     registry::{ANY, ChatLoader, ChatSlot, Keeper, Kept, ModelState, ModelStatus, status_of},
     sound::{Ears, Gate, SmallEars, SoundMemory, SoundModel, VadModel},
@@ -49,11 +49,13 @@ pub(super) struct Parts {
 }
 
 pub(super) fn load_parts(config: &ModeratorConfig) -> Result<Parts, LoadError> {
-    let runtime = match config.backend {
-        BackendChoice::Candle => Err("ONNX Runtime is turned off by the configuration".to_owned()),
-        BackendChoice::Auto | BackendChoice::Onnx => find_runtime(config),
-    };
-    if let (BackendChoice::Onnx, Err(message)) = (config.backend, &runtime) {
+    let engines = Arc::new(Engines::find(
+        config.backend,
+        config.onnxruntime.as_deref(),
+        &config.store,
+        config.threads,
+    ));
+    if let (BackendChoice::Onnx, Err(message)) = (config.backend, &engines.runtime) {
         return Err(LoadError::Backend(crate::backend::BackendError::Library {
             path: config.onnxruntime.clone().unwrap_or_default(),
             message: message.clone(),
@@ -61,17 +63,13 @@ pub(super) fn load_parts(config: &ModeratorConfig) -> Result<Parts, LoadError> {
     }
     let mut statuses = Vec::new();
     if let Some(manifest) = catalog_entry("onnxruntime") {
-        let status = runtime
+        let status = engines
+            .runtime
             .as_ref()
             .map(|_| "shared library")
             .map_err(Clone::clone);
         statuses.push(status_of(&manifest, status));
     }
-    let engines = Arc::new(Engines {
-        runtime,
-        candle: config.backend != BackendChoice::Onnx,
-        threads: config.threads.max(1),
-    });
     let store = &config.store;
     let mut served = Vec::new();
     // Before it is read: a change in between is seen later rather than never.
@@ -141,10 +139,6 @@ fn production<'a>(
 }
 
 /// The configured library, `$NOVASTREAM_ONNXRUNTIME`, or the pulled one: the first that loads.
-fn find_runtime(config: &ModeratorConfig) -> Part<OnnxRuntime> {
-    runtime(config.onnxruntime.as_deref(), &config.store)
-}
-
 /// Loads one catalogue entry with `load`, which answers the part and its engine.
 fn load_part<T>(
     name: &str,

@@ -115,16 +115,7 @@ impl ChatLoader {
         shapes: &[(usize, usize)],
     ) -> Result<(Encoder, ModelStatus), LoadFailure> {
         let (manifest, dir) = self.manifest(name, version)?;
-        let engines = &self.engines;
-        let runtime = engines.runtime.as_ref();
-        let encoder = load_encoder(
-            &manifest,
-            &dir,
-            runtime,
-            engines.candle,
-            engines.threads,
-            shapes,
-        )?;
+        let encoder = load_encoder(&manifest, &dir, &self.engines, shapes)?;
         let mut status = status_of(&manifest, Ok(encoder.served.card().platform.as_str()));
         status.kernels = encoder.kernels.map(|k| k.as_str().to_owned());
         Ok((encoder, status))

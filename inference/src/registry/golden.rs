@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use novastream_models::encoder::pack;
+use novastream_models::encoder::{Int8Classifier, pack};
 use novastream_models::golden::{GOLDEN_FILE, Golden, Pair, Question, TEXTS};
 use novastream_models::linear::{self, LinearChatModel};
 use novastream_models::manifest::{FileSpec, Int8, Kernels, MANIFEST_FILE, Manifest};
@@ -193,6 +193,11 @@ fn apart(a: &[Pair], b: &[Pair]) -> (f64, f64) {
     (largest, sum / a.len().max(1) as f64)
 }
 
+/// Name of our own kernels.
+const NATIVE: &str = "native";
+/// How far ONNX Runtime's exact kernels may be from themselves on another processor.
+const EXACT_TOLERANCE: f64 = 0.1;
+
 fn of_encoder(
     manifest: &Manifest,
     dir: &Path,
@@ -218,14 +223,21 @@ fn of_encoder(
         heads.map(|h| h.name.clone()).collect()
     };
     let (floats, _) = ask(parts.candle()?)?;
+    let native = Int8Classifier::is_fast()
+        .then(|| ask(parts.native()?))
+        .transpose()?;
     let Ok(runtime) = runtime else {
-        // Eight bits in another engine round otherwise; floats are in the middle of that.
+        let (made_by, pairs) = match native {
+            Some((answers, _)) => (NATIVE, answers),
+            None => ("candle", floats),
+        };
+        // Eight bits in another engine round otherwise; ours and floats are in the middle of that.
         let golden = Golden {
-            made_by: "candle".to_owned(),
+            made_by: made_by.to_owned(),
             tolerance: 0.01,
             tolerance_elsewhere: 1.0,
             outputs,
-            pairs: floats,
+            pairs,
         };
         return Ok((golden, None));
     };
@@ -234,28 +246,43 @@ fn of_encoder(
     let (fast, fast_s) = ask(Arc::new(runtime.session(&graph, 1, 1)?))?;
     let (float_largest, float_mean) = apart(&floats, &exact);
     let (fast_largest, fast_mean) = apart(&fast, &exact);
-    let golden = Golden {
-        made_by: "onnxruntime".to_owned(),
-        // Other instructions for the floats between the products move a rounding now and then.
-        tolerance: 0.1,
-        tolerance_elsewhere: (2.0 * float_largest).max(0.5) as f32,
-        outputs,
-        pairs: exact,
-    };
-    let cost = exact_s / fast_s.max(1e-9);
+    // What saturates differs from processor to processor, and scores must not.
+    let differs = fast_largest > EXACT_TOLERANCE;
     let mut measured = std::collections::BTreeMap::new();
     let mut note = |name: &str, value: f64| {
         measured.insert(name.to_owned(), (value * 1e4).round() / 1e4);
     };
     note("floats_from_exact_largest", float_largest);
     note("floats_from_exact_mean", float_mean);
+    let golden = if let Some((answers, native_s)) = native {
+        let (largest, mean) = apart(&floats, &answers);
+        note("floats_from_native_largest", largest);
+        note("floats_from_native_mean", mean);
+        note("exact_cpu_over_native", exact_s / native_s.max(1e-9));
+        let (elsewhere, _) = apart(&exact, &answers);
+        Golden {
+            made_by: NATIVE.to_owned(),
+            tolerance: 0.01,
+            tolerance_elsewhere: (2.0 * elsewhere.max(largest)).max(0.5) as f32,
+            outputs,
+            pairs: answers,
+        }
+    } else {
+        Golden {
+            made_by: "onnxruntime".to_owned(),
+            // Other instructions for the floats between the products move a rounding now and then.
+            tolerance: EXACT_TOLERANCE as f32,
+            tolerance_elsewhere: (2.0 * float_largest).max(0.5) as f32,
+            outputs,
+            pairs: exact,
+        }
+    };
+    let cost = exact_s / fast_s.max(1e-9);
     let mut kernels = None;
     if runtime.saturates() {
         note("fast_from_exact_largest", fast_largest);
         note("fast_from_exact_mean", fast_mean);
         note("exact_cpu_over_fast", cost);
-        // What saturates differs from processor to processor, and scores must not.
-        let differs = fast_largest > f64::from(golden.tolerance);
         kernels = differs.then_some(Kernels::Exact);
     }
     Ok((golden, Some(Int8 { kernels, measured })))

@@ -28,7 +28,7 @@ pub struct ModelStatus {
     pub task: String,
     /// Whether it is in use.
     pub state: ModelState,
-    /// The engine that runs it: `onnxruntime`, `candle` or `linear`.
+    /// The engine that runs it: `native`, `onnxruntime`, `candle` or `linear`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
     /// Why it is not in use.

@@ -10,6 +10,7 @@ mod add_norm;
 mod attention;
 mod classifier;
 mod gelu;
+mod int8;
 mod lanes;
 mod onnx;
 pub mod pack;
@@ -26,6 +27,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use classifier::{BLEND_INPUTS, HEAD_BIAS, HEAD_WEIGHT, TextClassifier, blend_inputs};
+pub use int8::Int8Classifier;
 pub use pack::{ChatEncoder, ChatHead, fast_logit};
 pub use route::{GAIN_INPUTS, Route, RouteInputs, Router, STAY_INPUTS};
 pub use weights::{import_bert, layer_names};
@@ -76,6 +78,9 @@ pub enum EncoderError {
     /// The file of weights is not one.
     #[error("not a safetensors file: {0}")]
     File(#[from] safetensors::SafeTensorError),
+    /// The processor lacks what the code is compiled for.
+    #[error("this processor has no AVX2 and FMA")]
+    Processor,
     /// Candle refused.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
@@ -87,7 +92,7 @@ impl EncoderError {
         match self {
             Self::Missing(_) | Self::Shape { .. } | Self::File(_) => "encoder_weights",
             Self::Input(_) => "encoder_input",
-            Self::Candle(_) => "encoder_compute",
+            Self::Candle(_) | Self::Processor => "encoder_compute",
         }
     }
 }
@@ -131,6 +136,26 @@ impl Packed {
     /// Tokens of all texts.
     pub fn tokens(&self) -> usize {
         self.ids.len()
+    }
+
+    /// Whether an encoder of these numbers can read it.
+    fn check(&self, config: &EncoderConfig) -> Result<(), EncoderError> {
+        for pair in self.bounds().windows(2) {
+            let length = pair[1] - pair[0];
+            if length > config.positions {
+                return Err(EncoderError::Input(format!(
+                    "a text of {length} tokens; the encoder reads {}",
+                    config.positions
+                )));
+            }
+        }
+        let word = |id: &u32| *id as usize >= config.vocabulary;
+        let segment = |segment: &u8| usize::from(*segment) >= config.segments;
+        if self.ids.iter().any(word) || self.segments.iter().any(segment) {
+            let message = "a token or segment that the encoder does not know";
+            return Err(EncoderError::Input(message.to_owned()));
+        }
+        Ok(())
     }
 
     fn bounds(&self) -> Arc<[usize]> {
@@ -250,23 +275,10 @@ impl Encoder {
     }
 
     fn embed(&self, texts: &Packed, bounds: &[usize]) -> Result<Tensor, EncoderError> {
-        let mut positions = Vec::with_capacity(texts.tokens());
-        for pair in bounds.windows(2) {
-            let length = pair[1] - pair[0];
-            if length > self.config.positions {
-                return Err(EncoderError::Input(format!(
-                    "a text of {length} tokens; the encoder reads {}",
-                    self.config.positions
-                )));
-            }
-            positions.extend(0..length as u32);
-        }
+        texts.check(&self.config)?;
+        let lengths = bounds.windows(2).map(|pair| (pair[1] - pair[0]) as u32);
+        let positions: Vec<u32> = lengths.flat_map(|length| 0..length).collect();
         let segments: Vec<u32> = texts.segments.iter().map(|s| u32::from(*s)).collect();
-        let outside = |ids: &[u32], limit| ids.iter().any(|id| *id as usize >= limit);
-        if outside(&texts.ids, self.config.vocabulary) || outside(&segments, self.config.segments) {
-            let message = "a token or segment that the encoder does not know";
-            return Err(EncoderError::Input(message.to_owned()));
-        }
         let rows = |table: &Tensor, ids: Vec<u32>| {
             let n = ids.len();
             table.index_select(&Tensor::from_vec(ids, n, &Device::Cpu)?, 0)

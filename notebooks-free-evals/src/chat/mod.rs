@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use novastream_datasets::chat::{ChatRow, load_chat};
-use novastream_inference::{ChatScorer, ChatTier};
+use novastream_inference::{BackendChoice, ChatScorer, ChatTier};
 use novastream_training::chat::evaluate::{FileFigures, THRESHOLD, cpu_time, figures};
 use serde::Serialize;
 
@@ -39,6 +39,27 @@ pub enum Tier {
     Cascade,
 }
 
+/// What runs the transformer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// Our own kernels where the processor has AVX2, else ONNX Runtime, else Candle
+    Auto,
+    /// ONNX Runtime, eight bits on both sides of a product
+    Onnx,
+    /// Candle, floats
+    Candle,
+}
+
+impl From<Engine> for BackendChoice {
+    fn from(engine: Engine) -> Self {
+        match engine {
+            Engine::Auto => Self::Auto,
+            Engine::Onnx => Self::Onnx,
+            Engine::Candle => Self::Candle,
+        }
+    }
+}
+
 /// Options of `novastream-eval chat`.
 #[derive(Debug, Clone, Args)]
 pub struct ChatOptions {
@@ -56,6 +77,9 @@ pub struct ChatOptions {
     /// Which part of the pipeline to judge
     #[arg(long, value_enum, default_value_t = Tier::Fast)]
     pub tier: Tier,
+    /// What runs the transformer
+    #[arg(long, value_enum, default_value_t = Engine::Auto)]
+    pub engine: Engine,
     /// Judge every tier on the same files in the same run, for their quality and speed beside each
     /// other; needs the encoder
     #[arg(long)]
@@ -85,7 +109,7 @@ pub struct ChatReport {
     pub head: Head,
     /// The tier that was judged.
     pub tier: Tier,
-    /// What ran the highest tier: `linear`, `onnxruntime` or `candle`.
+    /// What ran the highest tier: `linear`, `native`, `onnxruntime` or `candle`.
     pub backend: &'static str,
     /// Scores from here on count as positive.
     pub threshold: f32,

@@ -46,7 +46,7 @@ pub fn find(options: &ChatOptions) -> Result<Chosen, EvalError> {
         ids.insert(0, id);
         dir
     });
-    let scorer = ChatScorer::load(&fast, full.as_deref());
+    let scorer = ChatScorer::load(&fast, full.as_deref(), options.engine.into());
     let scorer = scorer.map_err(|error| unavailable(&ids[0], error.to_string()))?;
     Ok(Chosen { scorer, ids })
 }

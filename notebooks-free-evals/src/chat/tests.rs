@@ -11,6 +11,7 @@ fn options(model: &str, data: Vec<PathBuf>) -> ChatOptions {
         model: Some(model.to_owned()),
         fast_model: None,
         tier: Tier::Fast,
+        engine: Engine::Auto,
         all_tiers: false,
         evasion: false,
         seed: 7,

@@ -1,15 +1,40 @@
-//! The encoder in Candle, behind the same inputs as its graph.
+//! Engines that run the encoder over packed texts, behind the same inputs as its graph.
 
-use novastream_models::encoder::{EncoderError, Packed, TextClassifier};
+use novastream_models::encoder::{EncoderError, Int8Classifier, Packed, TextClassifier};
 
 use crate::backend::{BackendError, NamedTensor, Session, Tensor, TensorData, guarded};
 
-const NAME: &str = "candle";
+/// What runs packed texts.
+pub(crate) trait Classifier: Send + Sync {
+    /// Its name.
+    const ENGINE: &'static str;
 
-/// The same weights as floats; texts of a batch are packed, their padding is not computed.
-pub(super) struct CandleEncoder(pub TextClassifier);
+    /// One row of logits a text.
+    fn logits(&self, texts: &Packed) -> Result<Vec<Vec<f32>>, EncoderError>;
+}
 
-impl Session for CandleEncoder {
+/// The weights as floats, in Candle.
+impl Classifier for TextClassifier {
+    const ENGINE: &'static str = "candle";
+
+    fn logits(&self, texts: &Packed) -> Result<Vec<Vec<f32>>, EncoderError> {
+        self.logits(texts)
+    }
+}
+
+/// The weights in eight bits, by kernels of our own.
+impl Classifier for Int8Classifier {
+    const ENGINE: &'static str = "native";
+
+    fn logits(&self, texts: &Packed) -> Result<Vec<Vec<f32>>, EncoderError> {
+        self.logits(texts)
+    }
+}
+
+/// Texts of a batch are packed, their padding is not computed.
+pub(crate) struct PackedSession<C>(pub C);
+
+impl<C: Classifier> Session for PackedSession<C> {
     fn run(&self, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>, BackendError> {
         guarded(|| {
             let shape = inputs
@@ -33,9 +58,9 @@ impl Session for CandleEncoder {
                         _ => mine.push(id),
                     }
                 }
-                packed.push(&mine, &context).map_err(failed)?;
+                packed.push(&mine, &context).map_err(failed::<C>)?;
             }
-            let rows = self.0.logits(&packed).map_err(failed)?;
+            let rows = self.0.logits(&packed).map_err(failed::<C>)?;
             let heads = rows.first().map_or(0, Vec::len);
             let values = rows.concat();
             if values.iter().any(|v| !v.is_finite()) {
@@ -52,7 +77,7 @@ impl Session for CandleEncoder {
     }
 
     fn backend(&self) -> &'static str {
-        NAME
+        C::ENGINE
     }
 }
 
@@ -72,9 +97,9 @@ fn integers<'a>(
     }
 }
 
-fn failed(error: EncoderError) -> BackendError {
+fn failed<C: Classifier>(error: EncoderError) -> BackendError {
     BackendError::Run {
-        backend: NAME,
+        backend: C::ENGINE,
         message: error.to_string(),
     }
 }
