@@ -370,3 +370,34 @@ async fn clips_are_gone_when_their_time_is_over() {
     let page = s.get("/v1/streams/one/verdicts").await;
     assert_eq!(page["verdicts"].as_array().unwrap().len(), 1);
 }
+
+/// The program as it is started, stopped and started again.
+#[test]
+fn a_stopped_service_has_stored_what_its_verdicts_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (seen, bytes) = sent();
+    let list = dir.path().join("list.csv");
+    std::fs::write(&list, format!("{},known\n", pdq(&seen).hash)).unwrap();
+    let (list, clips) = (list.to_str().unwrap(), dir.path().join("clips"));
+    let env = [
+        ("NOVASTREAM__BLOCKLISTS", list),
+        ("NOVASTREAM__EVIDENCE__DIR", clips.to_str().unwrap()),
+        ("NOVASTREAM__EVIDENCE__BLOCKLISTED", "true"),
+        ("NOVASTREAM__SHUTDOWN__DRAIN_DELAY_MS", "0"),
+    ];
+    let mut server = common::process::serve(dir.path(), &env);
+    let url = format!("{}/v1/moderate/image?stream_id=one", server.url);
+    let mut answer = ureq::post(&url).send(&bytes[..]).unwrap();
+    let answer = answer.body_mut().read_to_string().unwrap();
+    server.signal("-TERM");
+    assert!(server.child.wait().unwrap().success());
+    let verdict: Value = serde_json::from_str(&answer).unwrap();
+    let clip = named(&verdict, "frame").1;
+
+    let server = common::process::serve(dir.path(), &env);
+    let url = format!("{}/v1/streams/one/evidence/{clip}", server.url);
+    let mut shown = ureq::get(&url).call().unwrap();
+    assert_eq!(shown.headers()["content-type"], "image/jpeg");
+    let preview = decode(&shown.body_mut().read_to_vec().unwrap());
+    assert_eq!((preview.width, preview.height), (320, 180));
+}

@@ -253,4 +253,16 @@ mod tests {
         assert_ne!(of(b"x", "s", 5), of(b"x", "s", 6));
         assert_eq!(of(b"x", "s", 5).len(), 32);
     }
+
+    #[test]
+    fn what_concerns_minors_is_never_kept() {
+        struct Everything;
+        impl ClipSink for Everything {
+            fn offer(&self, _: Clip<'_>) -> bool {
+                true
+            }
+        }
+        assert!(may_be_kept(&Everything, Category::Sexual));
+        assert!(!may_be_kept(&Everything, Category::SexualMinors));
+    }
 }

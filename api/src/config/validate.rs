@@ -232,4 +232,27 @@ mod tests {
         s.watch.schemes = vec!["gopher".into()];
         assert!(check(&s).is_err());
     }
+
+    #[test]
+    fn clips_have_one_place_and_room_for_what_waits() {
+        let wrong = |change: fn(&mut Settings), key: &str| {
+            let mut s = Settings::default();
+            s.evidence.dir = Some("here".into());
+            check(&s).unwrap();
+            change(&mut s);
+            let text = check(&s).unwrap_err().to_string();
+            assert!(text.contains(key), "{text}");
+        };
+        wrong(
+            |s| s.evidence.bucket = Some("s3://there".into()),
+            "evidence.bucket",
+        );
+        wrong(
+            |s| s.evidence.endpoint = Some("ftp://there".into()),
+            "evidence.endpoint",
+        );
+        wrong(|s| s.evidence.queue = 0, "evidence.queue");
+        wrong(|s| s.evidence.queue_bytes = 5, "evidence.queue_bytes");
+        wrong(|s| s.evidence.max_bytes = 5, "evidence.max_bytes");
+    }
 }

@@ -174,7 +174,12 @@ async fn problem_of(response: Response, path: &str, id: &str) -> Response {
         Rendering::Oip => render::oip(&error),
     };
     let mut response = (status, Body::from(json)).into_response();
-    for name in [header::ALLOW, header::RETRY_AFTER, header::ACCEPT_ENCODING] {
+    for name in [
+        header::ALLOW,
+        header::RETRY_AFTER,
+        header::ACCEPT_ENCODING,
+        header::WWW_AUTHENTICATE,
+    ] {
         if let Some(value) = parts.headers.remove(&name) {
             response.headers_mut().insert(name, value);
         }
