@@ -7,6 +7,7 @@ use novastream_inference::recommend::Recommender;
 use tokio::sync::Semaphore;
 
 use crate::config::Settings;
+use crate::evidence::Clips;
 use crate::governor::Governor;
 use crate::histories::Histories;
 use crate::judge::Judge;
@@ -38,6 +39,8 @@ pub struct App {
     pub budget: ByteBudget,
     /// How much pictures are spread out for want of time.
     pub governor: Governor,
+    /// Where evidence clips are kept, if anywhere.
+    pub clips: Option<Clips>,
     /// Temporal state of streams.
     pub histories: Histories,
     /// What to watch next.
@@ -94,6 +97,7 @@ impl App {
             texts,
             repository,
             governor,
+            clips: None,
             histories,
             recommender,
             lists,

@@ -51,6 +51,14 @@ codes! {
         "Send the bytes of the image or segment as the request body, not as a form."
     NotFound "not_found" 404 "There is nothing at this path"
         "/docs lists the routes."
+    EvidenceNotFound "evidence_not_found" 404 "There is no such evidence clip"
+        "Clips are kept where evidence.dir or evidence.bucket is set, appear a moment after the verdict, and go after evidence.max_age_h."
+    EvidenceOriginalsOff "evidence_originals_off" 403 "Originals of evidence clips are not answered here"
+        "Ask without `original` for the preview, or set evidence.original_tokens."
+    EvidenceTokenRequired "evidence_token_required" 401 "The original of an evidence clip needs a token"
+        "Send `Authorization: Bearer TOKEN` with a token of evidence.original_tokens, or ask without `original` for the preview."
+    EvidenceUnavailable "evidence_unavailable" 503 "The place where evidence clips are kept did not answer"
+        "Try again; if it persists, look at evidence.dir or evidence.bucket and the log."
     WatchNotFound "watch_not_found" 404 "There is no such watch"
         "GET /v1/watches lists them; finished ones are forgotten after a while."
     MethodNotAllowed "method_not_allowed" 405 "The route does not take this method"
@@ -183,7 +191,9 @@ impl ApiError {
     /// An error of the kind `code`.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         let retry_after_s = match code {
-            ErrorCode::Overloaded | ErrorCode::StoreUnavailable => Some(1),
+            ErrorCode::Overloaded
+            | ErrorCode::StoreUnavailable
+            | ErrorCode::EvidenceUnavailable => Some(1),
             ErrorCode::ModelNotLoaded => Some(30),
             ErrorCode::TooManyClients | ErrorCode::TooManyWatches | ErrorCode::ShuttingDown => {
                 Some(5)

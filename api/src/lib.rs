@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod evidence;
 pub mod governor;
 pub mod grpc;
 pub mod histories;

@@ -13,12 +13,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
 use crate::config::Settings;
+use crate::evidence::Clips;
 use crate::http;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::loading;
 use crate::recommend;
 use crate::store::{SqliteStore, Store};
 use crate::telemetry::{self, names};
+
+/// Time at the end for evidence clips that are still to be stored.
+const CLIP_GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the service until SIGTERM or SIGINT. Prints `listening on http://ADDR` on stdout once it
 /// takes requests; `ready_file`, when given, gets the same URL.
@@ -41,16 +45,20 @@ pub async fn run(settings: Settings, ready_file: Option<PathBuf>) -> anyhow::Res
     let secret = loading::sampling_secret(&settings.data_dir)?;
     let (loaded, key) = (settings.clone(), secret.clone());
     let load = move || loading::moderator(&loaded, key);
-    let moderator = tokio::task::spawn_blocking(load).await??;
+    let mut moderator = tokio::task::spawn_blocking(load).await??;
     let store: Arc<dyn Store> =
         Arc::new(SqliteStore::open(&settings.database(), &settings.store).await?);
+    let clips = Clips::open(&settings.evidence, Arc::clone(&store))?;
+    if let Some(clips) = &clips {
+        moderator = moderator.with_clips(Arc::new(clips.clone()));
+    }
     let opener = Arc::new(loading::opener(&settings, secret.clone()));
     let recommender = Arc::new(loading::recommender(&settings)?);
     let events = recommend::refill(&store, &recommender).await?;
     if events > 0 {
         tracing::info!(events, "behaviour events are back in memory");
     }
-    let app = App::new(
+    let mut app = App::new(
         settings,
         Arc::new(moderator),
         policies,
@@ -59,6 +67,11 @@ pub async fn run(settings: Settings, ready_file: Option<PathBuf>) -> anyhow::Res
         recommender,
         metrics,
     );
+    if let Some(clips) = &clips {
+        let interval = Duration::from_secs(app.settings.retention.interval_s);
+        tokio::spawn(clips.clone().keep_within_bounds(interval));
+    }
+    app.clips.clone_from(&clips);
 
     tokio::spawn(telemetry::upkeep(app.metrics.clone()));
     tokio::spawn(prune(app.clone()));
@@ -77,6 +90,11 @@ pub async fn run(settings: Settings, ready_file: Option<PathBuf>) -> anyhow::Res
     serve(listener, &app).await?;
 
     app.watches.suspend_all().await;
+    if let Some(clips) = &clips
+        && !clips.flush(CLIP_GRACE).await
+    {
+        tracing::warn!("some evidence clips that verdicts name were not stored in time");
+    }
     app.store.close().await;
     tracing::info!("stopped");
     Ok(())

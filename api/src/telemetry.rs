@@ -37,6 +37,11 @@ pub mod names {
     pub const LOAD: &str = "novastream_load";
     /// CPU seconds that a second of a stream took of late.
     pub const CPU_PER_STREAM_SECOND: &str = "novastream_cpu_seconds_per_stream_second";
+    /// Evidence clips; label `outcome` is `stored`, `dropped` (the queue was full), `failed`
+    /// or `pruned`.
+    pub const CLIPS: &str = "novastream_evidence_clips_total";
+    /// Bytes of the evidence clips that are kept.
+    pub const CLIP_BYTES: &str = "novastream_evidence_bytes";
     /// Time in one stage of judging; label `stage`.
     pub const STAGE_SECONDS: &str = "novastream_stage_duration_seconds";
     /// Requests that hold a place in the work queue, waiting or running.
@@ -129,6 +134,11 @@ fn describe() {
         names::CPU_PER_STREAM_SECOND,
         "CPU seconds that a second of a stream took of late"
     );
+    describe_counter!(
+        names::CLIPS,
+        "Evidence clips stored, dropped, failed or pruned"
+    );
+    describe_gauge!(names::CLIP_BYTES, "Bytes of evidence clips");
     describe_counter!(names::RECOMMENDATIONS, "Lists answered");
     describe_counter!(names::EVENTS, "Behaviour events received");
     describe_gauge!(names::LIVE_STREAMS, "Streams that are live");

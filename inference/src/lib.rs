@@ -10,6 +10,7 @@ mod category;
 mod chat;
 mod crowd;
 pub mod engine;
+pub mod evidence;
 mod history;
 mod moderator;
 pub mod pace;

@@ -278,7 +278,11 @@ pub struct Evidence {
     /// Milliseconds of stream time at which it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_ms: Option<i64>,
-    /// The single observation's score, 0 to 1.
+    /// Milliseconds of stream time at which it is strongest: the picture with `score`, or the middle
+    /// of the stretch of sound with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_ms: Option<i64>,
+    /// The strongest observation's score, 0 to 1.
     pub score: f32,
     /// `name@version` of the model, `list:NAME`, or `rules@VERSION`.
     pub model: String,
@@ -286,6 +290,10 @@ pub struct Evidence {
     /// this is that one's score.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried_ms: Option<u32>,
+    /// The picture or sound at the peak, for `GET /v1/streams/{id}/evidence/{clip}`; absent where
+    /// none is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<String>,
     /// Where exactly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<EvidenceDetail>,
@@ -383,8 +391,8 @@ pub struct Timings {
 
 /// The answer to one item.
 ///
-/// The same bytes, models, policy, history and `sampling.stretch_percent` give the same verdict except for `id`, `timings` and
-/// `created_at`.
+/// The same bytes, models, policy, history and `sampling.stretch_percent` give the same verdict except for `id`, `timings`,
+/// `created_at`, and whether its evidence names clips: those are left out where there is no room for them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Verdict {

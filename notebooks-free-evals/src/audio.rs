@@ -264,9 +264,11 @@ mod tests {
             modality: Modality::Audio,
             start_ms: None,
             end_ms: None,
+            peak_ms: None,
             score,
             model: "m@1".into(),
             carried_ms: None,
+            clip: None,
             detail: Some(EvidenceDetail::Sound {
                 group: "siren".into(),
                 label: label.into(),

@@ -199,6 +199,27 @@ pub const KEYS: &[(&str, &str)] = &[
     ("watch.backoff_max_ms", "longest pause before a reconnect"),
     ("watch.schemes", "URL schemes that may be watched"),
     (
+        "evidence.dir",
+        "folder for evidence clips; none are kept without",
+    ),
+    ("evidence.bucket", "instead of a folder: s3://BUCKET/PREFIX"),
+    (
+        "evidence.endpoint",
+        "S3-compatible service other than Amazon's",
+    ),
+    (
+        "evidence.original_tokens",
+        "file with a token a line; who sends one gets originals",
+    ),
+    (
+        "evidence.blocklisted",
+        "keeps clips of verdicts about blocklisted pictures too",
+    ),
+    ("evidence.max_bytes", "most bytes of evidence clips"),
+    ("evidence.max_age_h", "age at which a clip goes; 0 = never"),
+    ("evidence.queue", "clips that may wait to be stored"),
+    ("evidence.queue_bytes", "bytes that may wait to be stored"),
+    (
         "sampling.risk_interval_ms",
         "time between two frames of a suspicious stream",
     ),

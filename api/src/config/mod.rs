@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use config::{Config, Environment, File, FileFormat, Map, Source, Value, ValueKind};
 
 pub use settings::{
-    BackendChoice, ImageUrlSettings, LimitSettings, LogFormat, LogSettings, ModelSettings,
-    QueueSettings, RetentionSettings, SamplingSettings, Settings, ShutdownSettings, SseSettings,
-    StoreSettings, TelemetrySettings, WatchSettings,
+    BackendChoice, EvidenceSettings, ImageUrlSettings, LimitSettings, LogFormat, LogSettings,
+    ModelSettings, QueueSettings, RetentionSettings, SamplingSettings, Settings, ShutdownSettings,
+    SseSettings, StoreSettings, TelemetrySettings, WatchSettings,
 };
 
 /// What is wrong with the configuration. The text tells what to change.

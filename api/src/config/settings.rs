@@ -64,6 +64,8 @@ pub struct Settings {
     pub watch: WatchSettings,
     /// How closely pictures are looked at.
     pub sampling: SamplingSettings,
+    /// Pictures and sound behind verdicts.
+    pub evidence: EvidenceSettings,
     /// Pictures that a request names by URL.
     pub image_urls: ImageUrlSettings,
     /// Recommendations.
@@ -266,6 +268,30 @@ pub struct SamplingSettings {
     pub load_target: f32,
 }
 
+/// `[evidence]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvidenceSettings {
+    /// Folder for clips. Without it and without a bucket none are kept.
+    pub dir: Option<PathBuf>,
+    /// Instead of a folder: `s3://BUCKET/PREFIX`.
+    pub bucket: Option<String>,
+    /// Address of an S3-compatible service other than Amazon's.
+    pub endpoint: Option<String>,
+    /// A file with a token a line; who sends one gets originals. Nobody does without it.
+    pub original_tokens: Option<PathBuf>,
+    /// Keeps pictures that are on a blocklist, and others of the same verdict, too.
+    pub blocklisted: bool,
+    /// Most bytes of clips; the oldest go first.
+    pub max_bytes: u64,
+    /// Age at which a clip goes, hours; 0 never.
+    pub max_age_h: u64,
+    /// Clips that may wait to be stored; more are dropped.
+    pub queue: usize,
+    /// Bytes of pictures and sound, not yet encoded, that may wait to be stored; more are dropped.
+    pub queue_bytes: usize,
+}
+
 /// `[image_urls]`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -337,6 +363,7 @@ impl Default for Settings {
             retention: RetentionSettings::default(),
             watch: WatchSettings::default(),
             sampling: SamplingSettings::default(),
+            evidence: EvidenceSettings::default(),
             image_urls: ImageUrlSettings::default(),
             recommend: RecommendSettings::default(),
             sse: SseSettings::default(),
@@ -460,6 +487,22 @@ impl Default for WatchSettings {
                 .to_vec(),
             allow_files: false,
             allow_private_hosts: true,
+        }
+    }
+}
+
+impl Default for EvidenceSettings {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            bucket: None,
+            endpoint: None,
+            original_tokens: None,
+            blocklisted: false,
+            max_bytes: 4 << 30,
+            max_age_h: 30 * 24,
+            queue: 32,
+            queue_bytes: 64 << 20,
         }
     }
 }

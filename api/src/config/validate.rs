@@ -58,6 +58,7 @@ pub fn check(s: &Settings) -> Result<(), ConfigError> {
     range("retention.interval_s", s.retention.interval_s, 1, 86_400)?;
     watch(s)?;
     sampling(s)?;
+    evidence(s)?;
     let r = &s.recommend;
     at_least_one("recommend.body_bytes", r.body_bytes)?;
     range("recommend.events", r.events as u64, 1, 100_000)?;
@@ -79,6 +80,37 @@ pub fn check(s: &Settings) -> Result<(), ConfigError> {
         600_000,
     )?;
     range("shutdown.grace_s", s.shutdown.grace_s, 1, 3600)
+}
+
+fn evidence(s: &Settings) -> Result<(), ConfigError> {
+    let e = &s.evidence;
+    range("evidence.queue", e.queue as u64, 1, 1000)?;
+    let waiting = e.queue_bytes as u64;
+    range("evidence.queue_bytes", waiting, 1 << 20, 1 << 40)?;
+    // What waits is far larger than what is kept of it, so what is being stored is never pruned.
+    if e.max_bytes < waiting {
+        return invalid(
+            "evidence.max_bytes",
+            format!(
+                "{} is less than evidence.queue_bytes, {waiting}",
+                e.max_bytes
+            ),
+        );
+    }
+    if e.max_bytes > i64::MAX as u64 {
+        return invalid("evidence.max_bytes", "that is too much".into());
+    }
+    if e.dir.is_some() && e.bucket.is_some() {
+        let problem = "give evidence.dir or this, not both".to_owned();
+        return invalid("evidence.bucket", problem);
+    }
+    if let Some(url) = &e.endpoint
+        && !url::Url::parse(url).is_ok_and(|u| u.scheme() == "http" || u.scheme() == "https")
+    {
+        let problem = format!("`{url}` is no http or https URL");
+        return invalid("evidence.endpoint", problem);
+    }
+    Ok(())
 }
 
 fn watch(s: &Settings) -> Result<(), ConfigError> {
@@ -199,5 +231,28 @@ mod tests {
         assert!(check(&s).unwrap_err().to_string().contains("allow_files"));
         s.watch.schemes = vec!["gopher".into()];
         assert!(check(&s).is_err());
+    }
+
+    #[test]
+    fn clips_have_one_place_and_room_for_what_waits() {
+        let wrong = |change: fn(&mut Settings), key: &str| {
+            let mut s = Settings::default();
+            s.evidence.dir = Some("here".into());
+            check(&s).unwrap();
+            change(&mut s);
+            let text = check(&s).unwrap_err().to_string();
+            assert!(text.contains(key), "{text}");
+        };
+        wrong(
+            |s| s.evidence.bucket = Some("s3://there".into()),
+            "evidence.bucket",
+        );
+        wrong(
+            |s| s.evidence.endpoint = Some("ftp://there".into()),
+            "evidence.endpoint",
+        );
+        wrong(|s| s.evidence.queue = 0, "evidence.queue");
+        wrong(|s| s.evidence.queue_bytes = 5, "evidence.queue_bytes");
+        wrong(|s| s.evidence.max_bytes = 5, "evidence.max_bytes");
     }
 }

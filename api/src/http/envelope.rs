@@ -59,6 +59,11 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.code.status() == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response.extensions_mut().insert(self);
         response
     }
@@ -169,7 +174,12 @@ async fn problem_of(response: Response, path: &str, id: &str) -> Response {
         Rendering::Oip => render::oip(&error),
     };
     let mut response = (status, Body::from(json)).into_response();
-    for name in [header::ALLOW, header::RETRY_AFTER, header::ACCEPT_ENCODING] {
+    for name in [
+        header::ALLOW,
+        header::RETRY_AFTER,
+        header::ACCEPT_ENCODING,
+        header::WWW_AUTHENTICATE,
+    ] {
         if let Some(value) = parts.headers.remove(&name) {
             response.headers_mut().insert(name, value);
         }

@@ -105,8 +105,9 @@ pub fn segment_verdict() -> Value {
             "review": true,
             "categories": categories("scam", 0.9, "act", 3),
             "evidence": [{
-                "category": "scam", "modality": "screen_text", "start_ms": 84_400, "end_ms": 84_400,
-                "score": 0.9, "model": "rules@1",
+                "category": "scam", "modality": "screen_text", "start_ms": 84_400, "end_ms": 85_400,
+                "peak_ms": 84_400, "score": 0.9, "model": "rules@1",
+                "clip": "8c1f0e9a7b6d5c4f3e2d1c0b9a897867",
             }],
             "media": {
                 "container": "mpegts",

@@ -4,6 +4,7 @@ mod body;
 mod commit;
 mod envelope;
 pub(crate) mod events;
+mod evidence;
 mod examples;
 mod image;
 mod linger;
@@ -72,6 +73,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(watches::get_watch, watches::delete_watch))
         .routes(routes!(streams::stream_verdicts))
         .routes(routes!(streams::list_reviews))
+        .routes(routes!(evidence::stream_evidence))
         .routes(routes!(events::post_events))
         .routes(routes!(events::put_live))
         .routes(routes!(recommend::recommendations))

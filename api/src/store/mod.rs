@@ -1,7 +1,8 @@
-//! Where verdicts, watches, stream histories and idempotency keys live.
+//! Where verdicts, watches, stream histories, idempotency keys and the list of evidence clips live.
 //!
 //! A write is acknowledged only after its commit: what a caller was told, a crash cannot take back.
 
+mod clips;
 mod prune;
 mod sqlite;
 mod topics;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
 
+pub use clips::{ClipRow, NewClip};
 pub use prune::Pruned;
 pub use sqlite::SqliteStore;
 pub use topics::{Subscription, Topics};
@@ -127,6 +129,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// The value that is kept under a name.
     fn state(&self, name: &'static str) -> BoxFuture<'_, StoreResult<Option<String>>>;
+
+    /// An evidence clip of a stream.
+    fn clip(&self, stream_id: String, id: String) -> BoxFuture<'_, StoreResult<Option<ClipRow>>>;
+
+    /// The `limit` oldest evidence clips, oldest first.
+    fn oldest_clips(&self, limit: u32) -> BoxFuture<'_, StoreResult<Vec<ClipRow>>>;
+
+    /// Bytes of all evidence clips.
+    fn clip_bytes(&self) -> BoxFuture<'_, StoreResult<i64>>;
+
+    /// Forgets the oldest evidence clips with `seq <= through`, at most `limit`; answers how many.
+    fn forget_clips(&self, through: i64, limit: u32) -> BoxFuture<'_, StoreResult<u64>>;
 
     /// Deletes what is older or more than the settings allow, in small steps.
     fn prune(&self, settings: RetentionSettings) -> BoxFuture<'_, StoreResult<Pruned>>;

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use super::types::rank;
 use super::writer::{self, Command};
 use super::{
-    BehaviourEvent, IdempotencyKey, PageQuery, Pruned, Store, StoreError, StoreResult,
+    BehaviourEvent, ClipRow, IdempotencyKey, PageQuery, Pruned, Store, StoreError, StoreResult,
     StoredVerdict, Topics, WatchRow, Write, Written,
 };
 use crate::config::{RetentionSettings, StoreSettings};
@@ -27,6 +27,7 @@ use crate::config::{RetentionSettings, StoreSettings};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_verdicts.sql"),
     include_str!("../../migrations/0002_recommendations.sql"),
+    include_str!("../../migrations/0003_evidence_clips.sql"),
 ];
 
 /// A store in one SQLite file.
@@ -88,6 +89,10 @@ impl SqliteStore {
         let (answer, wait) = oneshot::channel();
         self.send(Command::Delete(sql, numbers, answer)).await?;
         wait.await.map_err(|_| StoreError::Closed)?
+    }
+
+    pub(super) fn readers(&self) -> &SqlitePool {
+        &self.readers
     }
 
     pub(super) async fn newest(&self) -> StoreResult<i64> {
@@ -336,6 +341,22 @@ impl Store for SqliteStore {
             row.map(|r| Ok(r.try_get(0)?)).transpose()
         }
         .boxed()
+    }
+
+    fn clip(&self, stream_id: String, id: String) -> BoxFuture<'_, StoreResult<Option<ClipRow>>> {
+        async move { self.find_clip(&stream_id, &id).await }.boxed()
+    }
+
+    fn oldest_clips(&self, limit: u32) -> BoxFuture<'_, StoreResult<Vec<ClipRow>>> {
+        self.oldest(limit).boxed()
+    }
+
+    fn clip_bytes(&self) -> BoxFuture<'_, StoreResult<i64>> {
+        self.held().boxed()
+    }
+
+    fn forget_clips(&self, through: i64, limit: u32) -> BoxFuture<'_, StoreResult<u64>> {
+        self.forget(through, limit).boxed()
     }
 
     fn prune(&self, settings: RetentionSettings) -> BoxFuture<'_, StoreResult<Pruned>> {

@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use novastream_inference::{Action, Verdict};
 
+use super::NewClip;
+
 /// A verdict that is to be stored.
 #[derive(Debug, Clone)]
 pub struct NewVerdict {
@@ -96,6 +98,8 @@ pub struct Write {
     pub events: Vec<BehaviourEvent>,
     /// Replaces the value.
     pub state: Option<StateRow>,
+    /// Remembers an evidence clip; one that is known keeps its age.
+    pub clip: Option<NewClip>,
 }
 
 /// What became of one verdict.
@@ -114,6 +118,8 @@ pub struct Written {
     pub verdicts: Vec<Committed>,
     /// One entry a behaviour event: whether it is new.
     pub events: Vec<bool>,
+    /// When the evidence clip was stored first, Unix milliseconds.
+    pub clip_stored_at: Option<i64>,
 }
 
 /// Which verdicts of a stream to read.

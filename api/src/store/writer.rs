@@ -6,6 +6,7 @@ use std::time::Instant;
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
+use super::clips;
 use super::types::rank;
 use super::{Committed, StoreError, StoreResult, Topics, Write, Written};
 use crate::clock::unix_ms;
@@ -229,6 +230,9 @@ async fn apply_one(
         .bind(&state.json)
         .execute(&mut *connection)
         .await?;
+    }
+    if let Some(clip) = &write.clip {
+        written.clip_stored_at = Some(clips::insert(&mut *connection, clip, now).await?);
     }
     Ok(written)
 }

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "helpers of tests")]
 
 pub mod process;
+pub mod speech;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use novastream_api::app::App;
 use novastream_api::config::Settings;
 use novastream_api::error::{ApiError, ErrorCode};
+use novastream_api::evidence::Clips;
 use novastream_api::judge::{Context, Judge};
 use novastream_api::lifecycle::Phase;
 use novastream_api::policies::Policies;
@@ -185,9 +187,13 @@ pub fn settings() -> Settings {
 }
 
 /// The service with the fake judge.
-pub async fn service(settings: Settings) -> Service {
-    let judge = Arc::new(FakeJudge::default());
-    start(settings, Arc::clone(&judge) as Arc<dyn Judge>, judge).await
+pub async fn service(mut settings: Settings) -> Service {
+    let fake = Arc::new(FakeJudge::default());
+    let dir = tempfile::tempdir().unwrap();
+    settings.data_dir = dir.path().join("data");
+    let store = open(&settings).await;
+    let judge = Arc::clone(&fake) as Arc<dyn Judge>;
+    start(dir, settings, store, judge, fake, None).await
 }
 
 /// The service with the models that are here: at least those of the zoo.
@@ -203,23 +209,36 @@ pub async fn real_service(mut settings: Settings) -> Service {
     telemetry::metrics().unwrap();
     let loaded = settings.clone();
     let load = move || loading::moderator(&loaded, b"test".to_vec()).unwrap();
-    let moderator = tokio::task::spawn_blocking(load).await.unwrap();
-    start(settings, Arc::new(moderator), Arc::default()).await
+    let mut moderator = tokio::task::spawn_blocking(load).await.unwrap();
+    settings.data_dir = dir.path().join("data");
+    let store = open(&settings).await;
+    let clips = Clips::open(&settings.evidence, Arc::clone(&store)).unwrap();
+    if let Some(clips) = &clips {
+        moderator = moderator.with_clips(Arc::new(clips.clone()));
+    }
+    let (judge, fake) = (Arc::new(moderator), Arc::default());
+    start(dir, settings, store, judge, fake, clips).await
 }
 
-async fn start(mut settings: Settings, judge: Arc<dyn Judge>, fake: Arc<FakeJudge>) -> Service {
-    let dir = tempfile::tempdir().unwrap();
-    settings.data_dir = dir.path().join("data");
-    let store = SqliteStore::open(&settings.database(), &settings.store)
-        .await
-        .unwrap();
-    let store: Arc<dyn Store> = Arc::new(store);
+async fn open(settings: &Settings) -> Arc<dyn Store> {
+    let store = SqliteStore::open(&settings.database(), &settings.store).await;
+    Arc::new(store.unwrap())
+}
+
+async fn start(
+    dir: TempDir,
+    settings: Settings,
+    store: Arc<dyn Store>,
+    judge: Arc<dyn Judge>,
+    fake: Arc<FakeJudge>,
+    clips: Option<Clips>,
+) -> Service {
     let policies = Policies::load(settings.policy.as_ref(), &settings.policies).unwrap();
     let opener = Arc::new(loading::opener(&settings, b"test".to_vec()));
     let metrics = telemetry::metrics().unwrap();
     let recommender = Arc::new(loading::recommender(&settings).unwrap());
     recommend::refill(&store, &recommender).await.unwrap();
-    let app = App::new(
+    let mut app = App::new(
         settings,
         judge,
         policies,
@@ -228,6 +247,7 @@ async fn start(mut settings: Settings, judge: Arc<dyn Judge>, fake: Arc<FakeJudg
         recommender,
         metrics,
     );
+    app.clips = clips;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     let router = http::router(app.clone());

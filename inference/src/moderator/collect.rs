@@ -69,9 +69,11 @@ impl Collected {
                 modality,
                 start_ms: None,
                 end_ms: None,
+                peak_ms: None,
                 score: f.score,
                 model: f.model,
                 carried_ms: None,
+                clip: None,
                 detail: f.detail,
             }));
     }
@@ -107,9 +109,11 @@ impl Collected {
                     modality: Modality::Text,
                     start_ms: None,
                     end_ms: None,
+                    peak_ms: None,
                     score,
                     model: CROWD.to_owned(),
                     carried_ms: None,
+                    clip: None,
                     detail: Some(EvidenceDetail::Crowd { signals }),
                 });
             }
@@ -192,6 +196,7 @@ impl Collected {
                 modality: Modality::Speech,
                 start_ms: Some(start_ms),
                 end_ms: Some(end_ms),
+                peak_ms: Some(start_ms.midpoint(end_ms)),
                 score: finding.score,
                 detail: Some(EvidenceDetail::Speech {
                     text: text.chars().take(MAX_QUOTE).collect(),
@@ -201,6 +206,7 @@ impl Collected {
                 }),
                 model: finding.model,
                 carried_ms: None,
+                clip: None,
             });
         }
     }
@@ -208,7 +214,7 @@ impl Collected {
     /// A single picture has no stream time.
     pub(super) fn forget_times(&mut self) {
         for evidence in &mut self.evidence {
-            (evidence.start_ms, evidence.end_ms) = (None, None);
+            (evidence.start_ms, evidence.end_ms, evidence.peak_ms) = (None, None, None);
         }
     }
 
@@ -233,6 +239,7 @@ impl Collected {
                     known.carried_ms = both.map(|(a, b)| a.min(b));
                     if evidence.score > known.score {
                         (known.score, known.detail) = (evidence.score, evidence.detail);
+                        known.peak_ms = evidence.peak_ms;
                     }
                 }
                 None => joined.push(evidence),
@@ -302,9 +309,11 @@ fn screen_evidence(
         modality: Modality::ScreenText,
         start_ms: Some(at_ms),
         end_ms: Some(at_ms),
+        peak_ms: Some(at_ms),
         score: finding.score,
         model: finding.model.clone(),
         carried_ms: None,
+        clip: None,
         detail: Some(EvidenceDetail::ScreenText {
             text: text.chars().take(MAX_QUOTE).collect(),
             area,
@@ -344,9 +353,11 @@ mod tests {
             modality: Modality::Audio,
             start_ms: Some(at),
             end_ms: Some(at + 975),
+            peak_ms: Some(at + 487),
             score,
             model: "m@1".into(),
             carried_ms: None,
+            clip: None,
             detail: Some(EvidenceDetail::Sound {
                 group: label.to_lowercase(),
                 label: label.into(),
@@ -370,6 +381,7 @@ mod tests {
             (kept[0].start_ms, kept[0].end_ms, kept[0].score),
             (Some(0), Some(1455), 0.9)
         );
+        assert_eq!(kept[0].peak_ms, Some(480 + 487));
         assert_eq!(kept[1].score, 0.7);
     }
 

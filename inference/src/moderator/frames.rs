@@ -235,9 +235,11 @@ impl Moderator {
                 modality: Modality::Frame,
                 start_ms: Some(at_ms),
                 end_ms: Some(at_ms),
+                peak_ms: Some(at_ms),
                 score,
                 model: model.to_owned(),
                 carried_ms,
+                clip: None,
                 detail: Some(EvidenceDetail::Label {
                     label: label.to_owned(),
                     score: label_score,
@@ -322,9 +324,11 @@ impl Moderator {
                 modality: Modality::Frame,
                 start_ms: Some(at_ms),
                 end_ms: Some(at_ms),
+                peak_ms: Some(at_ms),
                 score,
                 model: format!("list:{}", hit.list),
                 carried_ms: None,
+                clip: None,
                 detail: Some(EvidenceDetail::Pdq {
                     list: hit.list.clone(),
                     label: hit.label.clone(),

@@ -16,6 +16,7 @@ use crate::{
     backend::guarded,
     category::Category,
     engine::Call,
+    evidence,
     history::StreamHistory,
     pace::Plan,
     policy::{NEUTRAL_STRICTNESS, Policy},
@@ -245,7 +246,17 @@ impl Moderator {
             sampling,
             ..subject
         };
-        subject.verdict(collected, policy, strictness, Some(history), timings, clock)
+        let mut verdict =
+            subject.verdict(collected, policy, strictness, Some(history), timings, clock);
+        if let Some(clips) = &self.clips {
+            let seen = evidence::Material {
+                frames: &window.frames,
+                audio: window.audio.as_ref(),
+                offset_ms,
+            };
+            evidence::keep(clips.as_ref(), &self.limits.secret, &mut verdict, &seen);
+        }
+        verdict
     }
 
     fn judge_sound(
@@ -280,9 +291,11 @@ impl Moderator {
                     modality: Modality::Audio,
                     start_ms: Some(score.start_ms),
                     end_ms: Some(score.end_ms),
+                    peak_ms: Some(score.start_ms.midpoint(score.end_ms)),
                     score: score.dangerous,
                     model: ears.id().to_owned(),
                     carried_ms: None,
+                    clip: None,
                     detail: Some(EvidenceDetail::Sound {
                         group: heard.group.to_owned(),
                         label: heard.label,

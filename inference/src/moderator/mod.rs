@@ -36,6 +36,7 @@ use crate::{
     category::Category,
     crowd::{Crowd, Signs},
     engine::{Call, ServedModel},
+    evidence::{self, ClipSink},
     history::StreamHistory,
     pace::PaceSettings,
     policy::{NEUTRAL_STRICTNESS, Policy},
@@ -140,6 +141,8 @@ pub struct Moderator {
     /// Threads for the messages of large requests. More than there are cores: they mostly wait for
     /// the encoder, which must not keep the threads that compute.
     waiters: rayon::ThreadPool,
+    /// Keeps what a verdict was about.
+    clips: Option<Arc<dyn ClipSink>>,
 }
 
 /// The parts of the configuration that are used after loading.
@@ -198,6 +201,7 @@ impl Moderator {
             },
             crowd: Mutex::default(),
             waiters: waiters(config.threads)?,
+            clips: None,
         })
     }
 
@@ -206,6 +210,14 @@ impl Moderator {
     #[must_use]
     pub fn with_speech(mut self, engine: Arc<dyn SpeechToText>) -> Self {
         self.speech = Some(Ok(Speech::new(engine, None)));
+        self
+    }
+
+    /// The same moderator, which hands the picture and the sound behind each flagged verdict of a
+    /// stream to `sink`.
+    #[must_use]
+    pub fn with_clips(mut self, sink: Arc<dyn ClipSink>) -> Self {
+        self.clips = Some(sink);
         self
     }
 
@@ -458,7 +470,16 @@ impl Moderator {
             ..Subject::new(Kind::Image, sha256_hex(bytes))
         };
         let strictness = options.strictness.unwrap_or(NEUTRAL_STRICTNESS);
-        Ok(subject.verdict(collected, policy, strictness, None, timings, clock))
+        let mut verdict = subject.verdict(collected, policy, strictness, None, timings, clock);
+        if let Some(clips) = &self.clips {
+            let seen = evidence::Material {
+                frames: std::slice::from_ref(&frame),
+                audio: None,
+                offset_ms: 0,
+            };
+            evidence::keep(clips.as_ref(), &self.limits.secret, &mut verdict, &seen);
+        }
+        Ok(verdict)
     }
 
     /// Says in `collected` that text was not judged in full.

@@ -13,6 +13,7 @@ use super::*;
 use crate::{
     backend::{BackendError, NamedTensor, Session},
     category::Category,
+    evidence::{Clip, ClipContent, ClipSink},
     history::StreamHistory,
     registry::RegistryConfig,
     verdict::{Action, EvidenceDetail, Outcome, PaceMode, Status},
@@ -123,6 +124,7 @@ fn moderator(list: &str, screen: &str) -> (Moderator, Arc<FakeNsfw>) {
         },
         crowd: Mutex::default(),
         waiters: waiters(1).unwrap(),
+        clips: None,
     };
     (moderator, nsfw)
 }
@@ -328,6 +330,92 @@ fn a_stretch_by_load_is_degraded_and_the_same_bytes_still_give_the_same() {
     assert_eq!(stretched, run(200));
     let calm = run(100);
     assert!(calm.degraded.iter().all(|d| d.component != "sampling"));
+}
+
+/// Has room for two clips.
+#[derive(Default)]
+struct Shelf {
+    kept: Mutex<Vec<(String, String, RgbImage)>>,
+    refused: Option<Category>,
+}
+
+impl ClipSink for Shelf {
+    fn keeps(&self, category: Category) -> bool {
+        self.refused != Some(category)
+    }
+
+    fn offer(&self, clip: Clip<'_>) -> bool {
+        let ClipContent::Picture(image) = clip.content else {
+            panic!("nothing was heard")
+        };
+        let mut kept = self.kept.lock().unwrap();
+        let room = kept.len() < 2;
+        if room {
+            kept.push((clip.id.into(), clip.stream_id.into(), image.clone()));
+        }
+        room
+    }
+}
+
+fn clips(verdict: &Verdict) -> Vec<String> {
+    let evidence = verdict.evidence.iter();
+    evidence.filter_map(|e| e.clip.clone()).collect()
+}
+
+#[test]
+fn the_brightest_picture_of_a_flagged_window_is_kept_and_a_full_shelf_names_none() {
+    let (moderator, _) = moderator("harassment\t3\tidiot\n", "hello");
+    let shelf = Arc::new(Shelf::default());
+    let moderator = moderator.with_clips(shelf.clone());
+    let judge = |brightness: &[u8]| {
+        let (window, info) = window(brightness, false);
+        moderator.window(window, &info, &context(), &mut StreamHistory::default())
+    };
+    assert_eq!(clips(&judge(&[20, 30])), [] as [String; 0]);
+    let verdict = judge(&[180, 230]);
+    let named = clips(&verdict);
+    assert_eq!(named.len(), 1);
+    let evidence = verdict.evidence.iter().find(|e| e.clip.is_some()).unwrap();
+    // The second of two pictures, a second apart.
+    let times = (evidence.start_ms, evidence.peak_ms, evidence.end_ms);
+    assert_eq!(times, (Some(60_000), Some(61_000), Some(61_000)));
+    assert_eq!(
+        clips(&judge(&[180, 230])),
+        named,
+        "the same content, the same name"
+    );
+    let kept = shelf.kept.lock().unwrap()[0].clone();
+    assert_eq!(kept, (named[0].clone(), "s1".into(), picture(1, 230)));
+    assert_eq!(clips(&judge(&[180, 230])), [] as [String; 0]);
+}
+
+#[test]
+fn a_picture_is_kept_for_its_stream_only() {
+    let (moderator, _) = moderator("harassment\t3\tidiot\n", "hello");
+    let shelf = Arc::new(Shelf::default());
+    let moderator = moderator.with_clips(shelf.clone());
+    let bytes = picture(1, 230).encode_jpeg(95).unwrap();
+    let mut options = ImageOptions::default();
+    let nowhere = moderator.image(&bytes, &options).unwrap();
+    assert!(nowhere.action > Action::Allow && clips(&nowhere).is_empty());
+    options.stream_id = Some("s2".into());
+    let verdict = moderator.image(&bytes, &options).unwrap();
+    assert_eq!(clips(&verdict).len(), 1);
+    assert_eq!(shelf.kept.lock().unwrap()[0].1, "s2");
+}
+
+#[test]
+fn of_a_category_that_may_not_be_kept_nothing_is() {
+    let (moderator, _) = moderator("harassment\t3\tidiot\n", "hello");
+    let shelf = Arc::new(Shelf {
+        refused: Some(Category::Sexual),
+        ..Shelf::default()
+    });
+    let moderator = moderator.with_clips(shelf.clone());
+    let (window, info) = window(&[180, 230], false);
+    let verdict = moderator.window(window, &info, &context(), &mut StreamHistory::default());
+    assert!(verdict.action > Action::Allow && clips(&verdict).is_empty());
+    assert!(shelf.kept.lock().unwrap().is_empty());
 }
 
 #[test]
