@@ -111,6 +111,22 @@ ablate-recsys: ## The ranker trained again without one group of features at a ti
 train-chat: ## Train the chat model on NOVASTREAM_DATA into out/chat
 	$(CARGO) run --release -p novastream-training -- chat --data $(TRAIN_DATA) --out out/chat
 
+.PHONY: teach-chat
+teach-chat: models ## What the full chat tier says of the training messages (an hour of one core), for --teacher, into out/teacher
+	$(CARGO) build --release -p novastream-evals --bins
+	mkdir -p out/teacher
+	for data in $(TRAIN_DATA); do $(TARGET)/release/novastream-eval chat --tier full --data $$data --scores out/teacher/$$(basename $$data .gz) --json > out/teacher/report.json || exit 1; done
+
+# The shipped 0.3.0: labels and, in their place or beside them, what the full tier says.
+.PHONY: train-chat-taught
+train-chat-taught: ## Train the fast chat tier with what `make teach-chat` wrote, into out/chat
+	$(CARGO) run --release -p novastream-training -- chat --data $(TRAIN_DATA) --teacher $(patsubst %.gz,out/teacher/%,$(notdir $(TRAIN_DATA))) --out out/chat --model-version $(or $(VERSION),0.3.0)
+
+# The shipped encoder joined anew with a fast tier that learned from it.
+.PHONY: join-chat-full
+join-chat-full: models ## Blend, calibrate and route the shipped full chat tier anew, with what `make teach-chat` wrote, into out/chat-joined
+	$(CARGO) run --release -p novastream-training -- chat --tier full --data $(TRAIN_DATA) --teacher $(patsubst %.gz,out/teacher/%,$(notdir $(TRAIN_DATA))) --from $(or $(FROM),models/zoo/chat-minilm/0.3.0) --out out/chat-joined --model-version $(or $(VERSION),0.4.0) --source-balance 0.3 --source-weight $(ON_WEIGHTS) --validation-fraction 0.05 --min-positives 20
+
 .PHONY: eval-chat
 eval-chat: ## Evaluate the shipped fast tier on the eval files of NOVASTREAM_DATA; a page in out/chat-fast.html
 	mkdir -p out
