@@ -11,10 +11,18 @@ use novastream_features::{
     picture::{ImageLimits, RgbImage, decode_image, resize_area, resize_bilinear_align_corners},
 };
 use novastream_inference::{
-    ModelState, Moderator, ModeratorConfig, SegmentContext, StreamHistory, TextItem,
+    BackendChoice, ChatScorer, ChatTier, ModelState, Moderator, ModeratorConfig, SegmentContext,
+    StreamHistory, TextItem,
     backend::{CandleSession, NamedTensor, OnnxRuntime, Session},
 };
-use novastream_models::{catalog::catalog_entry, import::MODEL_FILE, store::ArtifactStore};
+use novastream_models::{
+    catalog::{catalog_entry, zoo},
+    encoder::pack,
+    golden::TEXTS,
+    import::MODEL_FILE,
+    linear,
+    store::ArtifactStore,
+};
 
 /// A 720p frame with three lines of text.
 fn frame() -> RgbImage {
@@ -133,6 +141,36 @@ fn vad(c: &mut Criterion) {
     }
 }
 
+/// The full chat tier on twenty everyday lines, by engine.
+fn encoder(c: &mut Criterion) {
+    let newest = |file: &str| {
+        let models = zoo().unwrap_or_default();
+        let found = models.into_iter().rfind(|(m, _)| m.file(file).is_some());
+        found.map(|(_, dir)| dir)
+    };
+    let (Some(fast), Some(full)) = (newest(linear::WEIGHTS_FILE), newest(pack::WEIGHTS_FILE))
+    else {
+        eprintln!("skipped: the zoo has no chat models");
+        return;
+    };
+    for choice in [
+        BackendChoice::Auto,
+        BackendChoice::Onnx,
+        BackendChoice::Candle,
+    ] {
+        let scorer = match ChatScorer::load(&fast, Some(&full), choice) {
+            Ok(scorer) => scorer,
+            Err(error) => {
+                eprintln!("skipped: the encoder on {choice:?} ({error})");
+                continue;
+            }
+        };
+        c.bench_function(&format!("encoder_20_lines_{}", scorer.backend()), |b| {
+            b.iter(|| scorer.score(black_box(&TEXTS), ChatTier::Full));
+        });
+    }
+}
+
 fn pipeline(c: &mut Criterion) {
     let moderator = ModeratorConfig::from_env()
         .map_err(|e| e.to_string())
@@ -214,6 +252,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(4));
-    targets = nsfw, yamnet, vad, pipeline
+    targets = nsfw, yamnet, vad, encoder, pipeline
 }
 criterion_main!(benches);
