@@ -14,15 +14,10 @@ impl Line {
 
     /// The lanes whose values differ from `value` in at most `MOST` bits, the first in the lowest bit.
     #[inline(always)]
-    #[cfg_attr(
-        target_arch = "x86_64",
-        allow(unsafe_code, reason = "calls what is compiled for some processors")
-    )]
     pub(super) fn close<const MOST: usize>(&self, value: u16) -> u32 {
         #[cfg(target_arch = "x86_64")]
         {
-            // SAFETY: every x86-64 processor has SSE2.
-            unsafe { sse2::close::<MOST>(self, value) }
+            sse2::close::<MOST>(self, value)
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
@@ -48,24 +43,31 @@ mod sse2 {
 
     use super::Line;
 
-    #[inline]
-    #[target_feature(enable = "sse2")]
+    /// Inlined, so that a caller compiled for AVX gets the three-operand forms.
+    #[inline(always)]
+    #[allow(unsafe_code, reason = "instructions that every x86-64 processor has")]
     pub(super) fn close<const MOST: usize>(line: &Line, value: u16) -> u32 {
         let parts: [__m128i; 4] = pulp::cast(line.0);
-        let value = _mm_set1_epi16(value as i16);
-        let minus_one = _mm_set1_epi16(-1);
-        // All bits of the lanes that are close: `v & (v - 1)` is `v` without its lowest bit, so few
-        // bits differ where little of that leaves none. Counting them would take more instructions.
-        let close = parts.map(|part| {
-            let mut left = _mm_xor_si128(part, value);
-            for _ in 0..MOST {
-                left = _mm_and_si128(left, _mm_add_epi16(left, minus_one));
-            }
-            _mm_cmpeq_epi16(left, _mm_setzero_si128())
-        });
-        let low = _mm_movemask_epi8(_mm_packs_epi16(close[0], close[1])) as u32;
-        let high = _mm_movemask_epi8(_mm_packs_epi16(close[2], close[3])) as u32;
-        low | (high << 16)
+        // SAFETY: x86-64 includes SSE2, and nothing here touches memory.
+        unsafe {
+            let value = _mm_set1_epi16(value as i16);
+            let minus_one = _mm_set1_epi16(-1);
+            // All bits of the lanes that are close: `v & (v - 1)` is `v` without its lowest bit, so few
+            // bits differ where little of that leaves none. Counting would take more instructions.
+            let close = parts.map(
+                #[inline(always)]
+                |part| {
+                    let mut left = _mm_xor_si128(part, value);
+                    for _ in 0..MOST {
+                        left = _mm_and_si128(left, _mm_add_epi16(left, minus_one));
+                    }
+                    _mm_cmpeq_epi16(left, _mm_setzero_si128())
+                },
+            );
+            let low = _mm_movemask_epi8(_mm_packs_epi16(close[0], close[1])) as u32;
+            let high = _mm_movemask_epi8(_mm_packs_epi16(close[2], close[3])) as u32;
+            low | (high << 16)
+        }
     }
 }
 

@@ -14,6 +14,11 @@
 //! Longer chunks and more differing bits have fewer hashes to dismiss, but all in buckets of their own:
 //! eleven chunks at up to two bits take 3,000 random reads, five times as long over ten million hashes.
 
+#![allow(
+    clippy::inline_always,
+    reason = "the look-up is compiled as one, for the processor's instructions"
+)]
+
 mod far;
 mod lines;
 mod probe;

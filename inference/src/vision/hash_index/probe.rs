@@ -29,12 +29,8 @@ const LISTED_AT_ONCE: u32 = 8;
 
 /// Every hash within [`MAX_DISTANCE`] bits, in any order and some more than once.
 pub(super) fn probe(tables: &Tables, hashes: &[Words], query: &Words) -> Vec<(u32, u32)> {
-    let mut candidates = Vec::with_capacity(64);
-    // Compiled once more for AVX2 and its company, which save a tenth.
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || collect(tables, query, &mut candidates),
-    );
+    // Compiled once more for AVX2 and what comes with it, which saves up to a tenth.
+    let candidates = pulp::Arch::new().dispatch(Collect { tables, query });
     for id in &candidates {
         prefetch(hashes, *id as usize);
     }
@@ -43,9 +39,25 @@ pub(super) fn probe(tables: &Tables, hashes: &[Words], query: &Words) -> Vec<(u3
     found.filter(|(d, _)| *d <= MAX_DISTANCE).collect()
 }
 
-/// Numbers of hashes that start a run of three chunks under their bounds somewhere.
+/// Collects the numbers of hashes that stay under the bounds in some run of three chunks.
+struct Collect<'a> {
+    tables: &'a Tables,
+    query: &'a Words,
+}
+
+/// Not a closure, as those need not be inlined where the instructions are chosen.
+impl pulp::NullaryFnOnce for Collect<'_> {
+    type Output = Vec<u32>;
+
+    #[inline(always)]
+    fn call(self) -> Vec<u32> {
+        collect(self.tables, self.query)
+    }
+}
+
 #[inline(always)]
-fn collect(tables: &Tables, query: &Words, candidates: &mut Vec<u32>) {
+fn collect(tables: &Tables, query: &Words) -> Vec<u32> {
+    let mut candidates = Vec::with_capacity(64);
     for i in 0..CHUNKS {
         let value = chunk(query, i);
         tables.prefetch_range(i, value);
@@ -80,6 +92,7 @@ fn collect(tables: &Tables, query: &Words, candidates: &mut Vec<u32>) {
         }
         from = end;
     }
+    candidates
 }
 
 /// Lines to look at, table after table.
