@@ -56,7 +56,7 @@ fn a_text_has_the_same_logits_in_every_batch() {
         return;
     };
     // Batches of 1 to 40 texts: tiles of every height, and more tokens than a layer takes at once.
-    let text = |i: u32| -> Vec<u32> { (0..1 + i % 17).map(|t| (7 * i + t) % 60).collect() };
+    let text = |i: u32| -> Vec<u32> { (0..=i % 17).map(|t| (7 * i + t) % 60).collect() };
     let alone: Vec<Vec<f32>> = (0..40)
         .map(|i| {
             let mut packed = Packed::default();
