@@ -347,13 +347,13 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let mut next = numbers(seed);
-            let mut weight = || if next() % 5 == 0 { i8::MIN } else { next() as i8 };
+            let mut weight = || if next().is_multiple_of(5) { i8::MIN } else { next() as i8 };
             let steps: Vec<Weights> = (0..groups)
                 .map(|_| [(); 2].map(|()| [(); LANES].map(|()| [(); GROUP].map(|()| weight()))))
                 .collect();
             let mut next = numbers(seed ^ 7);
             let left: Vec<[u8; GROUP]> = (0..rows * groups)
-                .map(|_| [(); GROUP].map(|()| if next() % 5 == 0 { 127 } else { next() as u8 % 128 }))
+                .map(|_| [(); GROUP].map(|()| if next().is_multiple_of(5) { 127 } else { next() as u8 % 128 }))
                 .collect();
             let mut found = vec![Sums::default(); rows];
             assert!(is_supported(), "tests need AVX2 and FMA");
