@@ -12,7 +12,7 @@ use novastream_models::manifest::{Kernels, Manifest};
 use novastream_models::store::read_verified;
 
 use super::full::FullChat;
-use super::packed::PackedSession;
+use super::packed::{NATIVE_ENGINE, PackedSession};
 use crate::backend::{BackendError, Session};
 use crate::engine::{
     Batched, Counted, DataType, ModelCard, PACKED_TEXTS, Padded, Plan, ServedModel, TEXTS,
@@ -81,7 +81,7 @@ impl EncoderParts {
     pub(crate) fn native(&self) -> Result<Arc<dyn Session>, BackendError> {
         let model = Int8Classifier::new(&self.model);
         let model = model.map_err(|e| BackendError::Load {
-            backend: "native",
+            backend: NATIVE_ENGINE,
             message: e.to_string(),
         })?;
         Ok(Arc::new(PackedSession(model)))

@@ -4,6 +4,9 @@ use novastream_models::encoder::{EncoderError, Int8Classifier, Packed, TextClass
 
 use crate::backend::{BackendError, NamedTensor, Session, Tensor, TensorData, guarded};
 
+/// Name of our own kernels.
+pub(crate) const NATIVE_ENGINE: &str = "native";
+
 /// What runs packed texts.
 pub(crate) trait Classifier: Send + Sync {
     /// Its name.
@@ -24,7 +27,7 @@ impl Classifier for TextClassifier {
 
 /// The weights in eight bits, by kernels of our own.
 impl Classifier for Int8Classifier {
-    const ENGINE: &'static str = "native";
+    const ENGINE: &'static str = NATIVE_ENGINE;
 
     fn logits(&self, texts: &Packed) -> Result<Vec<Vec<f32>>, EncoderError> {
         self.logits(texts)

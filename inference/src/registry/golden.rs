@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::LoadFailure;
 use super::chat::linear_answers;
 use crate::backend::{BackendError, Session};
-use crate::chat::EncoderParts;
+use crate::chat::{EncoderParts, NATIVE_ENGINE};
 use crate::moderator::runtime;
 use crate::sound::SoundClassifier;
 
@@ -193,8 +193,6 @@ fn apart(a: &[Pair], b: &[Pair]) -> (f64, f64) {
     (largest, sum / a.len().max(1) as f64)
 }
 
-/// Name of our own kernels.
-const NATIVE: &str = "native";
 /// How far ONNX Runtime's exact kernels may be from themselves on another processor.
 const EXACT_TOLERANCE: f64 = 0.1;
 
@@ -228,7 +226,7 @@ fn of_encoder(
         .transpose()?;
     let Ok(runtime) = runtime else {
         let (made_by, pairs) = match native {
-            Some((answers, _)) => (NATIVE, answers),
+            Some((answers, _)) => (NATIVE_ENGINE, answers),
             None => ("candle", floats),
         };
         // Eight bits in another engine round otherwise; ours and floats are in the middle of that.
@@ -261,7 +259,7 @@ fn of_encoder(
         note("exact_cpu_over_native", exact_s / native_s.max(1e-9));
         let (elsewhere, _) = apart(&exact, &answers);
         Golden {
-            made_by: NATIVE.to_owned(),
+            made_by: NATIVE_ENGINE.to_owned(),
             tolerance: 0.01,
             tolerance_elsewhere: (2.0 * elsewhere.max(largest)).max(0.5) as f32,
             outputs,

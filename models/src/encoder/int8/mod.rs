@@ -113,11 +113,6 @@ impl Int8Classifier {
         })
     }
 
-    /// Numbers that made the encoder.
-    pub fn config(&self) -> EncoderConfig {
-        self.config
-    }
-
     /// One row of logits a text.
     ///
     /// # Errors

@@ -180,12 +180,11 @@ fn sum_panel(steps: &[Weights], left: &[[u8; GROUP]], sums: &mut [Sums]) {
         tile(rows, steps, sums);
     }
     // As many rows at once as are left.
-    let (fours, threes) = (rest.as_chunks_mut::<4>().0.len(), rest.len());
-    match (fours, threes) {
-        (1, _) => tile(left, steps, &mut rest.as_chunks_mut::<4>().0[0]),
-        (_, 3) => tile(left, steps, &mut rest.as_chunks_mut::<3>().0[0]),
-        (_, 2) => tile(left, steps, &mut rest.as_chunks_mut::<2>().0[0]),
-        (_, 1) => tile(left, steps, &mut rest.as_chunks_mut::<1>().0[0]),
+    match rest.len() {
+        4 => tile(left, steps, &mut rest.as_chunks_mut::<4>().0[0]),
+        3 => tile(left, steps, &mut rest.as_chunks_mut::<3>().0[0]),
+        2 => tile(left, steps, &mut rest.as_chunks_mut::<2>().0[0]),
+        1 => tile(left, steps, &mut rest.as_chunks_mut::<1>().0[0]),
         _ => {}
     }
 }
