@@ -48,12 +48,12 @@ deny: ## Licences, bans and sources of all dependencies; advisories where reacha
 	@scripts/deny.sh
 
 .PHONY: build
-build: ## Build everything for development
-	$(CARGO) build --locked --workspace --all-targets
+build: ## Build everything for development but the benches, which `make lint` checks
+	$(CARGO) build --locked --workspace --lib --bins --tests --examples
 
 .PHONY: test-models
 test-models: build
-	@target/debug/novastream models pull --all || echo "test: models that could not be fetched are skipped by name"
+	@$(TARGET)/debug/novastream models pull --all || echo "test: models that could not be fetched are skipped by name"
 
 .PHONY: nextest
 nextest:
