@@ -113,6 +113,8 @@ fn pace(s: &SamplingSettings) -> PaceSettings {
         extra_every: s.extra_every,
         still_after: s.still_after,
         still_interval_ms: s.still_interval_ms,
+        read_interval_ms: s.read_interval_ms,
+        read_idle_interval_ms: s.read_idle_interval_ms,
         near_bits: s.near_bits,
         max_interval_ms: s.max_interval_ms,
     }

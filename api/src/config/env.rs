@@ -245,6 +245,14 @@ pub const KEYS: &[(&str, &str)] = &[
         "most time for which a near-identical frame keeps earlier scores",
     ),
     (
+        "sampling.read_interval_ms",
+        "least time between two readings of text on a calm stream",
+    ),
+    (
+        "sampling.read_idle_interval_ms",
+        "the same where the last reading found no text",
+    ),
+    (
         "sampling.near_bits",
         "bits in which near-identical frames may differ",
     ),

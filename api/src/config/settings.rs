@@ -260,6 +260,10 @@ pub struct SamplingSettings {
     pub still_after: u32,
     /// Most time for which a near-identical frame keeps an earlier one's scores, milliseconds.
     pub still_interval_ms: u32,
+    /// Least time between two readings of the text on a calm stream's changing frames, milliseconds.
+    pub read_interval_ms: u32,
+    /// The same where the last reading found no text, milliseconds.
+    pub read_idle_interval_ms: u32,
     /// Bits of 256 in which the hashes of near-identical frames may differ.
     pub near_bits: u32,
     /// Longest time between two frames that load may lead to, milliseconds.
@@ -517,6 +521,8 @@ impl Default for SamplingSettings {
             extra_every: 4,
             still_after: 3,
             still_interval_ms: 8000,
+            read_interval_ms: 4000,
+            read_idle_interval_ms: 8000,
             near_bits: 12,
             max_interval_ms: 8000,
             load_target: 0.85,

@@ -162,6 +162,13 @@ fn sampling(s: &Settings) -> Result<(), ConfigError> {
     ms("sampling.extra_every", p.extra_every, 1, 10_000)?;
     ms("sampling.still_after", p.still_after, 1, 10_000)?;
     ms("sampling.still_interval_ms", p.still_interval_ms, 0, 60_000)?;
+    ms("sampling.read_interval_ms", p.read_interval_ms, 0, 60_000)?;
+    ms(
+        "sampling.read_idle_interval_ms",
+        p.read_idle_interval_ms,
+        0,
+        60_000,
+    )?;
     ms("sampling.near_bits", p.near_bits, 0, 64)?;
     ms("sampling.max_interval_ms", p.max_interval_ms, calm, 60_000)?;
     share("sampling.risk_share", f64::from(p.risk_share), 0.01)?;

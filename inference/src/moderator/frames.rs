@@ -13,7 +13,7 @@ use crate::{
     pace::{Judged, Pace, Plan, Sketch},
     policy::Policy,
     verdict::{Degraded, Evidence, EvidenceDetail, Modality, Timings},
-    vision::{FrameScore, Match, ScreenMemory},
+    vision::{FrameScore, Match, ScreenMemory, Turn},
 };
 
 /// Letters that a screen line needs before it is worth judging on its own.
@@ -50,6 +50,22 @@ pub(super) struct Pacing<'a> {
     pub plan: &'a Plan,
     /// Frame time of the stretch's beginning.
     pub start_ms: i64,
+}
+
+/// How the times of a stretch's frames become those of its stream, and how often it is read.
+#[derive(Clone, Copy)]
+struct StreamClock {
+    ahead_ms: i64,
+    every_ms: [i64; 2],
+}
+
+impl StreamClock {
+    fn turn(&self, frame: &Frame) -> Turn {
+        Turn {
+            at_ms: self.ahead_ms + frame.timestamp_ms,
+            every_ms: self.every_ms,
+        }
+    }
 }
 
 /// How many frames went to the networks, and how many kept another's scores.
@@ -127,6 +143,10 @@ impl Moderator {
         }
         let (call, span) = (Call::current(), tracing::Span::current());
         let Eyes { memory, mut pacing } = eyes;
+        let clock = pacing.as_ref().map(|p| StreamClock {
+            ahead_ms: p.pace.now() - p.start_ms,
+            every_ms: p.plan.read_ms,
+        });
         let (looked, read) = rayon::join(
             || {
                 let clock = Clock::start();
@@ -139,7 +159,7 @@ impl Moderator {
                 let looked: Vec<Looked> = frames.par_iter().zip(&routed.routes).map(look).collect();
                 (looked, routed, clock.ms())
             },
-            || span.in_scope(|| call.enter(|| self.read_screens(frames, offset_ms, memory))),
+            || span.in_scope(|| call.enter(|| self.read_screens(frames, offset_ms, clock, memory))),
         );
         let (looked, routed, frames_ms) = looked;
         timings.frames_ms = frames_ms;
@@ -345,6 +365,7 @@ impl Moderator {
         &self,
         frames: &[Frame],
         offset_ms: i64,
+        stream: Option<StreamClock>,
         memory: &mut Option<ScreenMemory>,
     ) -> (Collected, f32, f32) {
         let mut collected = Collected::new();
@@ -363,10 +384,14 @@ impl Moderator {
         let mut written = false;
         for frame in frames {
             let clock = Clock::start();
-            let screen = guarded(|| ocr.read(&frame.image, memory));
+            let turn = stream.map_or_else(Turn::default, |s| s.turn(frame));
+            let screen = guarded(|| ocr.read(&frame.image, turn, memory));
             ocr_ms += clock.ms();
             let clock = Clock::start();
             let judged = screen.and_then(|screen| {
+                let Some(screen) = screen else {
+                    return Ok(());
+                };
                 // Only the last frame's rest stays unread: earlier frames' lines come round again.
                 unread = screen.unread;
                 written |= !screen.lines.is_empty();

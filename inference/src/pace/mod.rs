@@ -66,6 +66,9 @@ pub(crate) struct Plan {
     pub first_ms: u32,
     /// For how long a judged picture's scores may count for pictures like it, in ms; 0: never.
     pub carry_ms: i64,
+    /// Time between two readings of text on changing pictures, in ms, where the last one found some and
+    /// where it found none; 0: every changed picture is read.
+    pub read_ms: [i64; 2],
     /// What the interval would be without a stretch.
     wanted_ms: u32,
     stretch_percent: u32,
@@ -141,6 +144,14 @@ impl Pace {
         let stretched = |value: u32| (u64::from(value) * stretch / 100).min(u64::from(u32::MAX));
         let longest = u64::from(settings.max_interval_ms.max(wanted_ms));
         let interval_ms = stretched(wanted_ms).min(longest) as u32;
+        // A tenth of slack, as pictures are rarely exactly a slot apart.
+        let reading = |ms: u32| i64::from(stretched(ms) as u32) * 9 / 10;
+        let read_ms = match mode {
+            PaceMode::Risk | PaceMode::New => [0, 0],
+            PaceMode::Calm | PaceMode::Still => {
+                [settings.read_interval_ms, settings.read_idle_interval_ms].map(reading)
+            }
+        };
         let every = every.saturating_mul(base.extra_every);
         // A segment begins a slot of its own, unless slots are longer than a calm stream's: then
         // they go on from segment to segment.
@@ -155,6 +166,7 @@ impl Pace {
             extra_every: stretched(every) as u32,
             first_ms: first.clamp(0, i64::from(interval_ms)) as u32,
             carry_ms: i64::from(carry),
+            read_ms,
             wanted_ms,
             stretch_percent: stretch as u32,
         }

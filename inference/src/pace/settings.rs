@@ -21,6 +21,11 @@ pub struct PaceSettings {
     /// Time between two pictures of a still stream that go to the networks, in ms (default 8,000).
     /// Scores are never carried over for longer.
     pub still_interval_ms: u32,
+    /// Time between two readings of the text on a calm stream's changing pictures, in ms (default
+    /// 4,000).
+    pub read_interval_ms: u32,
+    /// The same where the last reading found no text, in ms (default 8,000).
+    pub read_idle_interval_ms: u32,
     /// Bits of the perceptual hash (of 256) in which near-identical pictures may differ (default
     /// 12).
     pub near_bits: u32,
@@ -38,6 +43,8 @@ impl Default for PaceSettings {
             extra_every: 4,
             still_after: 3,
             still_interval_ms: 8000,
+            read_interval_ms: 4000,
+            read_idle_interval_ms: 8000,
             near_bits: 12,
             max_interval_ms: 8000,
         }

@@ -18,5 +18,5 @@ pub use self::{
 pub(crate) use self::{
     frame::{FrameModel, FrameScore, LoadedHead},
     nsfw::Network,
-    ocr::{Graph, OcrEngine, ScreenLine, ScreenMemory},
+    ocr::{Graph, OcrEngine, ScreenLine, ScreenMemory, Turn},
 };

@@ -46,10 +46,34 @@ pub(crate) struct ScreenLine {
 /// What was on the last frame that was read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ScreenMemory {
+    /// When that was, on the stream's clock ([`Turn::at_ms`]).
+    #[serde(default)]
+    read_at_ms: i64,
     thumbnail: Thumbnail,
     size: [u32; 2],
     lines: Vec<ScreenLine>,
     unread: usize,
+}
+
+/// A frame's place in its stream, and how often the stream is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// On a clock that the stream's frames share, in ms.
+    pub at_ms: i64,
+    /// Least time between two readings of changing pictures, in ms: where the last one found text,
+    /// and where it found none.
+    pub every_ms: [i64; 2],
+}
+
+impl Turn {
+    /// Whether time has come to read again.
+    fn is_due(&self, memory: &ScreenMemory) -> bool {
+        let [written, empty] = self.every_ms;
+        let every = if memory.lines.is_empty() { empty } else { written };
+        let since = self.at_ms - memory.read_at_ms;
+        // A clock that went back is another timeline.
+        memory.unread > 0 || since < 0 || since >= every
+    }
 }
 
 /// What is on a frame.
@@ -91,12 +115,14 @@ impl OcrEngine {
     }
 
     /// Reads a frame. Lines whose place looks as it did on the remembered frame are not read
-    /// again, and if nothing changed at all nothing is run.
+    /// again, and if nothing changed at all nothing is run. `None`: something changed, but the stream
+    /// was read too shortly before.
     pub(crate) fn read(
         &self,
         image: &RgbImage,
+        turn: Turn,
         memory: &mut Option<ScreenMemory>,
-    ) -> Result<Screen, BackendError> {
+    ) -> Result<Option<Screen>, BackendError> {
         let size = [image.width, image.height];
         let thumbnail = Thumbnail::of(image);
         let earlier = memory.take().filter(|m| m.size == size);
@@ -107,13 +133,15 @@ impl OcrEngine {
         }
 
         let fresh = known.iter().all(|l| l.age < MAX_AGE);
-        if let Some(mut earlier) = earlier.filter(|m| m.unread == 0 && fresh && !changes.any()) {
-            earlier.lines = known;
-            let screen = earlier.screen();
-            *memory = Some(earlier);
-            return Ok(screen);
+        if let Some(mut earlier) = earlier {
+            let same = earlier.unread == 0 && fresh && !changes.any();
+            if same || !turn.is_due(&earlier) {
+                earlier.lines = known;
+                let screen = same.then(|| earlier.screen());
+                *memory = Some(earlier);
+                return Ok(screen);
+            }
         }
-
         let boxes = self.detector.detect(image)?;
         let mut lines: Vec<Option<ScreenLine>> = boxes
             .iter()
@@ -135,6 +163,7 @@ impl OcrEngine {
             });
         }
         let now = ScreenMemory {
+            read_at_ms: turn.at_ms,
             thumbnail,
             size,
             lines: lines.into_iter().flatten().collect(),
@@ -142,7 +171,7 @@ impl OcrEngine {
         };
         let screen = now.screen();
         *memory = Some(now);
-        Ok(screen)
+        Ok(Some(screen))
     }
 }
 

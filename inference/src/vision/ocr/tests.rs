@@ -86,18 +86,24 @@ fn frame(value: u8) -> RgbImage {
     }
 }
 
+/// Reads whatever time it is.
+fn read(engine: &OcrEngine, image: &RgbImage, memory: &mut Option<ScreenMemory>) -> Screen {
+    let screen = engine.read(image, Turn::default(), memory).unwrap();
+    screen.expect("it is always time to read")
+}
+
 #[test]
 fn an_unchanged_picture_is_read_once_and_again_when_it_is_old() {
     let (engine, detector, recogniser) = engine(2);
     let mut memory = None;
     for _ in 0..usize::from(MAX_AGE) {
-        let screen = engine.read(&frame(10), &mut memory).unwrap();
+        let screen = read(&engine, &frame(10), &mut memory);
         assert_eq!(screen.lines.len(), 2);
         assert_eq!(screen.lines[0].text, "a");
     }
     assert_eq!(detector.calls.load(Ordering::SeqCst), 1);
     assert_eq!(recogniser.calls.load(Ordering::SeqCst), 2);
-    engine.read(&frame(10), &mut memory).unwrap();
+    read(&engine, &frame(10), &mut memory);
     assert_eq!(detector.calls.load(Ordering::SeqCst), 2);
     assert_eq!(recogniser.calls.load(Ordering::SeqCst), 4);
 }
@@ -106,11 +112,11 @@ fn an_unchanged_picture_is_read_once_and_again_when_it_is_old() {
 fn a_change_elsewhere_keeps_what_was_read() {
     let (engine, detector, recogniser) = engine(2);
     let mut memory = None;
-    engine.read(&frame(10), &mut memory).unwrap();
+    read(&engine, &frame(10), &mut memory);
     let mut moved = frame(10);
     let below = 300 * 736 * 3;
     moved.data[below..].fill(200);
-    let screen = engine.read(&moved, &mut memory).unwrap();
+    let screen = read(&engine, &moved, &mut memory);
     assert_eq!(screen.lines.len(), 2);
     assert_eq!(detector.calls.load(Ordering::SeqCst), 2);
     assert_eq!(
@@ -118,7 +124,7 @@ fn a_change_elsewhere_keeps_what_was_read() {
         2,
         "both lines were known"
     );
-    engine.read(&frame(200), &mut memory).unwrap();
+    read(&engine, &frame(200), &mut memory);
     assert_eq!(
         recogniser.calls.load(Ordering::SeqCst),
         4,
@@ -127,12 +133,59 @@ fn a_change_elsewhere_keeps_what_was_read() {
 }
 
 #[test]
+fn a_moving_picture_is_read_now_and_then() {
+    for (bars, every_ms) in [(2, 4000), (0, 8000)] {
+        let (engine, detector, _) = engine(bars);
+        let mut memory = None;
+        let mut read = Vec::new();
+        for i in 0..20_i64 {
+            let turn = Turn {
+                at_ms: i * 1000,
+                every_ms: [4000, 8000],
+            };
+            let before = detector.calls.load(Ordering::SeqCst);
+            let image = frame(if i % 2 == 0 { 10 } else { 200 });
+            let screen = engine.read(&image, turn, &mut memory).unwrap();
+            let again = detector.calls.load(Ordering::SeqCst) > before;
+            if again {
+                assert!(screen.is_some());
+                read.push(turn.at_ms);
+            } else {
+                // What was read off this very picture still holds.
+                assert_eq!(screen.is_some(), (turn.at_ms - read[read.len() - 1]) % 2000 == 0);
+            }
+        }
+        let expected: Vec<i64> = (0..20_000).step_by(every_ms).map(|ms| ms as i64).collect();
+        assert_eq!(read, expected, "{bars} lines");
+    }
+}
+
+#[test]
+fn what_appears_on_a_still_picture_is_read_at_once() {
+    let (engine, detector, _) = engine(1);
+    let mut memory = None;
+    let turn = |at_ms| Turn {
+        at_ms,
+        every_ms: [4000, 8000],
+    };
+    engine.read(&frame(10), turn(0), &mut memory).unwrap();
+    for at_ms in [2000, 4000, 6000] {
+        engine.read(&frame(10), turn(at_ms), &mut memory).unwrap();
+    }
+    engine.read(&frame(200), turn(6500), &mut memory).unwrap();
+    assert_eq!(detector.calls.load(Ordering::SeqCst), 2);
+    // A clock that went back does not keep anything from being read.
+    engine.read(&frame(10), turn(100), &mut memory).unwrap();
+    assert_eq!(detector.calls.load(Ordering::SeqCst), 3);
+}
+
+#[test]
 fn lines_over_the_budget_wait_for_the_next_frame() {
     let (engine, _, recogniser) = engine(30);
     let mut memory = None;
     let mut known = 0;
     for _ in 0..30 {
-        let screen = engine.read(&frame(10), &mut memory).unwrap();
+        let screen = read(&engine, &frame(10), &mut memory);
         assert_eq!(screen.lines.len() + screen.unread, 30);
         assert!(screen.lines.len() > known, "every frame reads more");
         known = screen.lines.len();
@@ -152,13 +205,13 @@ fn lines_over_the_budget_wait_for_the_next_frame() {
 fn another_size_is_another_picture() {
     let (engine, detector, _) = engine(1);
     let mut memory = None;
-    engine.read(&frame(10), &mut memory).unwrap();
+    read(&engine, &frame(10), &mut memory);
     let small = RgbImage {
         width: 368,
         height: 208,
         data: vec![10; 368 * 208 * 3],
     };
-    engine.read(&small, &mut memory).unwrap();
+    read(&engine, &small, &mut memory);
     assert_eq!(detector.calls.load(Ordering::SeqCst), 2);
     let json = serde_json::to_string(&memory).unwrap();
     assert_eq!(
@@ -214,7 +267,7 @@ fn the_real_models_read_every_letter() {
     let Some(engine) = real_engine() else { return };
     let picture = include_bytes!("../../../tests/data/scam.jpg");
     let image = decode_image(picture, &ImageLimits::default()).unwrap();
-    let screen = engine.read(&image, &mut None).unwrap();
+    let screen = read(&engine, &image, &mut None);
     let lines: Vec<String> = screen
         .lines
         .iter()
