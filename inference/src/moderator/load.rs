@@ -30,7 +30,7 @@ use crate::{
     registry::{ANY, ChatLoader, ChatSlot, Keeper, Kept, ModelState, ModelStatus, status_of},
     sound::{Ears, Gate, SmallEars, SoundMemory, SoundModel, VadModel},
     speech::{Speech, SpeechToText as _, WhisperSpeech, speech_name},
-    vision::{FrameModel, Graph, LoadedHead, Network, OcrEngine},
+    vision::{FrameModel, Graph, LoadedHead, Network, OcrEngine, Turn},
 };
 
 /// A part of the pipeline, or why it is missing.
@@ -439,7 +439,7 @@ fn load_ocr(
     });
     let (graph, dictionary, id) = recognise?;
     let engine = OcrEngine::new(detect?, graph, &dictionary, id);
-    if let Err(error) = engine.read(&grey(320, 192), &mut None) {
+    if let Err(error) = engine.read(&grey(320, 192), Turn::default(), &mut None) {
         for status in statuses.iter_mut().filter(|s| s.task.starts_with("ocr-")) {
             status.state = ModelState::NotLoaded;
             status.backend = None;

@@ -36,16 +36,22 @@ impl Thumbnail {
             let rows = span(y, HEIGHT, h);
             for (x, cell) in row.iter_mut().enumerate() {
                 let columns = span(x, WIDTH, w);
-                let (mut sum, mut count) = (0u64, 0u64);
+                let (mut sums, mut count) = ([0u64; 3], 0u64);
                 for source_y in rows.clone() {
                     let line =
                         &image.data[(source_y * w + columns.start) * 3..][..columns.len() * 3];
+                    let mut of_line = [0u32; 3];
                     for p in line.as_chunks::<3>().0 {
-                        sum +=
-                            299 * u64::from(p[0]) + 587 * u64::from(p[1]) + 114 * u64::from(p[2]);
+                        for (sum, value) in of_line.iter_mut().zip(p) {
+                            *sum += u32::from(*value);
+                        }
+                    }
+                    for (sum, value) in sums.iter_mut().zip(of_line) {
+                        *sum += u64::from(value);
                     }
                     count += columns.len() as u64;
                 }
+                let sum = 299 * sums[0] + 587 * sums[1] + 114 * sums[2];
                 *cell = (sum / (1000 * count.max(1))) as u8;
             }
         }
