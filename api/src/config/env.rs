@@ -246,7 +246,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ),
     (
         "sampling.read_interval_ms",
-        "least time between two readings of text on a calm stream",
+        "mean time between two readings of text on a calm stream",
     ),
     (
         "sampling.read_idle_interval_ms",

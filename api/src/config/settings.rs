@@ -260,7 +260,7 @@ pub struct SamplingSettings {
     pub still_after: u32,
     /// Most time for which a near-identical frame keeps an earlier one's scores, milliseconds.
     pub still_interval_ms: u32,
-    /// Least time between two readings of the text on a calm stream's changing frames, milliseconds.
+    /// Time between two readings of the text on a calm stream's changing frames, on average, milliseconds.
     pub read_interval_ms: u32,
     /// The same where the last reading found no text, milliseconds.
     pub read_idle_interval_ms: u32,

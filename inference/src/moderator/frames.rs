@@ -54,14 +54,16 @@ pub(super) struct Pacing<'a> {
 
 /// How the times of a stretch's frames become those of its stream, and how often it is read.
 #[derive(Clone, Copy)]
-struct StreamClock {
+struct StreamClock<'a> {
     ahead_ms: i64,
     every_ms: [i64; 2],
+    secret: &'a [u8],
 }
 
-impl StreamClock {
-    fn turn(&self, frame: &Frame) -> Turn {
+impl<'a> StreamClock<'a> {
+    fn turn(&self, frame: &Frame) -> Turn<'a> {
         Turn {
+            secret: self.secret,
             at_ms: self.ahead_ms + frame.timestamp_ms,
             every_ms: self.every_ms,
         }
@@ -146,6 +148,7 @@ impl Moderator {
         let clock = pacing.as_ref().map(|p| StreamClock {
             ahead_ms: p.pace.now() - p.start_ms,
             every_ms: p.plan.read_ms,
+            secret: &self.limits.secret,
         });
         let (looked, read) = rayon::join(
             || {
@@ -365,7 +368,7 @@ impl Moderator {
         &self,
         frames: &[Frame],
         offset_ms: i64,
-        stream: Option<StreamClock>,
+        stream: Option<StreamClock<'_>>,
         memory: &mut Option<ScreenMemory>,
     ) -> (Collected, f32, f32) {
         let mut collected = Collected::new();

@@ -1,5 +1,7 @@
 //! How much an overloaded server stretches the time between pictures, the same for every stream.
 
+use std::collections::VecDeque;
+
 use super::UNSTRETCHED;
 
 /// When to stretch, and how far.
@@ -15,13 +17,19 @@ pub struct GovernorSettings {
 const STEPS: [u32; 7] = [100, 125, 150, 200, 250, 300, 400];
 /// Measurements in a row that must leave room before the stretch shrinks by a step.
 const PATIENCE: u32 = 3;
+/// Measurements that one decision looks at: as long as the longest slot, within which streams that began
+/// together have their pictures together and then none.
+const LATELY: usize = 4;
 
-/// A controller from measured load to a stretch. It goes up at once, at least a step and as far as
-/// the load is too high; it comes down a step at a time, and only where even the step below would
-/// leave the load under the target if all of it came from pictures, so that it does not swing.
+/// A controller from measured load to a stretch. It goes up at the second measurement that is too high,
+/// or where the mean of the last ones is, at least a step and as far as the load is too high; it comes
+/// down a step at a time, and only where even the step below would leave the load under the target if
+/// all of it came from pictures, so that it does not swing.
 #[derive(Clone, Debug)]
 pub struct Control {
     settings: GovernorSettings,
+    /// The last measurements, each at the stretch that was in force, as if there were none.
+    lately: VecDeque<f64>,
     step: usize,
     calm: u32,
 }
@@ -31,6 +39,7 @@ impl Control {
     pub fn new(settings: GovernorSettings) -> Self {
         Self {
             settings,
+            lately: VecDeque::with_capacity(LATELY),
             step: 0,
             calm: 0,
         }
@@ -42,9 +51,18 @@ impl Control {
         let load = if load.is_finite() { load.max(0.0) } else { 0.0 };
         let target = self.settings.target.clamp(0.05, 1.0);
         let now = f64::from(STEPS[self.step]);
-        let at = |step: usize| load * now / f64::from(STEPS[step]);
+        let before = self.lately.back().copied();
+        if self.lately.len() == LATELY {
+            self.lately.pop_front();
+        }
+        self.lately.push_back(load * now);
+        let mean = self.lately.iter().sum::<f64>() / self.lately.len() as f64;
+        // What the next measurements will be at each step, if all of the load comes from pictures.
+        let lasting = before.map_or(load * now, |before| before.min(load * now));
+        let wanted = mean.max(lasting);
+        let at = |step: usize| wanted / f64::from(STEPS[step]);
         let last = STEPS.len() - 1;
-        if load > target {
+        if at(self.step) > target {
             self.calm = 0;
             let enough = (self.step + 1..=last).find(|step| at(*step) <= target);
             self.step = enough.unwrap_or(last);
@@ -112,7 +130,20 @@ mod tests {
         }
         assert_eq!(control.percent(), 400);
         let rounds = (0..100).take_while(|_| control.observe(0.3) > UNSTRETCHED);
-        assert_eq!(rounds.count(), 6 * 3 - 1);
+        // The mean is low enough with the third.
+        assert_eq!(rounds.count(), 2 + 6 * 3 - 1);
+    }
+
+    #[test]
+    fn a_burst_now_and_then_stretches_nothing() {
+        let mut control = Control::new(SETTINGS);
+        for round in 0..100 {
+            let load = if round % 4 == 3 { 1.3 } else { 0.3 };
+            assert_eq!(control.observe(load), UNSTRETCHED, "{round}");
+        }
+        // Two in a row do.
+        control.observe(1.0);
+        assert!(control.observe(1.0) > UNSTRETCHED);
     }
 
     proptest! {

@@ -67,7 +67,7 @@ pub(crate) struct Plan {
     /// For how long a judged picture's scores may count for pictures like it, in ms; 0: never.
     pub carry_ms: i64,
     /// Time between two readings of text on changing pictures, in ms, where the last one found some and
-    /// where it found none; 0: every changed picture is read.
+    /// where it found none, on average; 0: every changed picture is read.
     pub read_ms: [i64; 2],
     /// What the interval would be without a stretch.
     wanted_ms: u32,
@@ -144,8 +144,7 @@ impl Pace {
         let stretched = |value: u32| (u64::from(value) * stretch / 100).min(u64::from(u32::MAX));
         let longest = u64::from(settings.max_interval_ms.max(wanted_ms));
         let interval_ms = stretched(wanted_ms).min(longest) as u32;
-        // A tenth of slack, as pictures are rarely exactly a slot apart.
-        let reading = |ms: u32| i64::from(stretched(ms) as u32) * 9 / 10;
+        let reading = |ms: u32| i64::from(stretched(ms) as u32);
         let read_ms = match mode {
             PaceMode::Risk | PaceMode::New => [0, 0],
             PaceMode::Calm | PaceMode::Still => {

@@ -58,6 +58,11 @@ impl Thumbnail {
         Self { luma }
     }
 
+    /// The cells.
+    pub(crate) fn luma(&self) -> &[u8] {
+        &self.luma
+    }
+
     /// Which blocks differ from `earlier`. A thumbnail of the wrong size (from a damaged history)
     /// differs everywhere.
     pub(crate) fn changes(&self, earlier: Option<&Self>) -> Changes {

@@ -9,6 +9,7 @@ use std::{cmp::Reverse, sync::Arc};
 
 use novastream_features::picture::RgbImage;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use self::{
     detect::Detector,
@@ -49,6 +50,9 @@ pub(crate) struct ScreenMemory {
     /// When that was, on the stream's clock ([`Turn::at_ms`]).
     #[serde(default)]
     read_at_ms: i64,
+    /// What the stream's interval is multiplied with until the next reading, in percent.
+    #[serde(default = "whole")]
+    wait_percent: u8,
     thumbnail: Thumbnail,
     size: [u32; 2],
     lines: Vec<ScreenLine>,
@@ -57,22 +61,41 @@ pub(crate) struct ScreenMemory {
 
 /// A frame's place in its stream, and how often the stream is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Turn {
+pub(crate) struct Turn<'a> {
     /// On a clock that the stream's frames share, in ms.
     pub at_ms: i64,
-    /// Least time between two readings of changing pictures, in ms: where the last one found text,
-    /// and where it found none.
+    /// Time between two readings of changing pictures, in ms, on average: where the last one found
+    /// text, and where it found none.
     pub every_ms: [i64; 2],
+    /// Decides with the picture how far from the average it is, so that nobody can foresee readings
+    /// and streams that began together do not go on together.
+    pub secret: &'a [u8],
 }
 
-impl Turn {
+fn whole() -> u8 {
+    100
+}
+
+impl Turn<'_> {
     /// Whether time has come to read again.
     fn is_due(&self, memory: &ScreenMemory) -> bool {
         let [written, empty] = self.every_ms;
-        let every = if memory.lines.is_empty() { empty } else { written };
+        let every = if memory.lines.is_empty() {
+            empty
+        } else {
+            written
+        };
         let since = self.at_ms - memory.read_at_ms;
         // A clock that went back is another timeline.
-        memory.unread > 0 || since < 0 || since >= every
+        memory.unread > 0 || since < 0 || since * 100 >= every * i64::from(memory.wait_percent)
+    }
+
+    /// Half the average interval to one and a half, in percent.
+    fn wait_percent(&self, picture: &Thumbnail) -> u8 {
+        let mut hash = Sha256::new();
+        hash.update(self.secret);
+        hash.update(picture.luma());
+        50 + hash.finalize()[0] % 101
     }
 }
 
@@ -120,7 +143,7 @@ impl OcrEngine {
     pub(crate) fn read(
         &self,
         image: &RgbImage,
-        turn: Turn,
+        turn: Turn<'_>,
         memory: &mut Option<ScreenMemory>,
     ) -> Result<Option<Screen>, BackendError> {
         let size = [image.width, image.height];
@@ -164,6 +187,7 @@ impl OcrEngine {
         }
         let now = ScreenMemory {
             read_at_ms: turn.at_ms,
+            wait_percent: turn.wait_percent(&thumbnail),
             thumbnail,
             size,
             lines: lines.into_iter().flatten().collect(),

@@ -132,31 +132,43 @@ fn a_change_elsewhere_keeps_what_was_read() {
     );
 }
 
-#[test]
-fn a_moving_picture_is_read_now_and_then() {
-    for (bars, every_ms) in [(2, 4000), (0, 8000)] {
-        let (engine, detector, _) = engine(bars);
-        let mut memory = None;
-        let mut read = Vec::new();
-        for i in 0..20_i64 {
-            let turn = Turn {
-                at_ms: i * 1000,
-                every_ms: [4000, 8000],
-            };
-            let before = detector.calls.load(Ordering::SeqCst);
-            let image = frame(if i % 2 == 0 { 10 } else { 200 });
-            let screen = engine.read(&image, turn, &mut memory).unwrap();
-            let again = detector.calls.load(Ordering::SeqCst) > before;
-            if again {
-                assert!(screen.is_some());
-                read.push(turn.at_ms);
-            } else {
-                // What was read off this very picture still holds.
-                assert_eq!(screen.is_some(), (turn.at_ms - read[read.len() - 1]) % 2000 == 0);
-            }
+/// When a stream is read whose picture changes every second, until it was for `seconds`.
+fn readings(bars: usize, secret: &[u8], seconds: i64) -> Vec<i64> {
+    let (engine, detector, _) = engine(bars);
+    let (mut memory, mut read) = (None, Vec::new());
+    for second in 0..seconds {
+        let turn = Turn {
+            at_ms: second * 1000,
+            every_ms: [4000, 8000],
+            secret,
+        };
+        let before = detector.calls.load(Ordering::SeqCst);
+        // Never as it was at one of the last readings.
+        let image = frame(((second * 37) % 251) as u8);
+        let screen = engine.read(&image, turn, &mut memory).unwrap();
+        let again = detector.calls.load(Ordering::SeqCst) > before;
+        assert_eq!(screen.is_some(), again);
+        if again {
+            read.push(second);
         }
-        let expected: Vec<i64> = (0..20_000).step_by(every_ms).map(|ms| ms as i64).collect();
-        assert_eq!(read, expected, "{bars} lines");
+    }
+    read
+}
+
+#[test]
+fn a_moving_picture_is_read_now_and_then_and_nobody_can_foresee_when() {
+    for (bars, every) in [(2, 4), (0, 8)] {
+        let read = readings(bars, b"secret", 2000);
+        let gaps: Vec<i64> = read.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(
+            gaps.iter()
+                .all(|gap| (every / 2..=every * 3 / 2).contains(gap))
+        );
+        let mean = 2000.0 / read.len() as f64;
+        // Rounded up to whole seconds, half a second more than the interval on average.
+        assert!((mean - every as f64 - 0.5).abs() < 0.3, "{mean} of {every}");
+        assert_eq!(readings(bars, b"secret", 2000), read);
+        assert_ne!(readings(bars, b"another", 2000), read);
     }
 }
 
@@ -167,6 +179,7 @@ fn what_appears_on_a_still_picture_is_read_at_once() {
     let turn = |at_ms| Turn {
         at_ms,
         every_ms: [4000, 8000],
+        secret: b"",
     };
     engine.read(&frame(10), turn(0), &mut memory).unwrap();
     for at_ms in [2000, 4000, 6000] {
