@@ -21,7 +21,10 @@ const PATIENCE: u32 = 3;
 /// together have their pictures together and then none.
 const LATELY: usize = 4;
 
-/// A controller from measured load to a stretch. It goes up at the second measurement that is too high,
+/// Measurements in a row that are too high, and no burst.
+const LASTING: usize = 3;
+
+/// A controller from measured load to a stretch. It goes up where [`LASTING`] measurements are too high
 /// or where the mean of the last ones is, at least a step and as far as the load is too high; it comes
 /// down a step at a time, and only where even the step below would leave the load under the target if
 /// all of it came from pictures, so that it does not swing.
@@ -51,15 +54,14 @@ impl Control {
         let load = if load.is_finite() { load.max(0.0) } else { 0.0 };
         let target = self.settings.target.clamp(0.05, 1.0);
         let now = f64::from(STEPS[self.step]);
-        let before = self.lately.back().copied();
         if self.lately.len() == LATELY {
             self.lately.pop_front();
         }
         self.lately.push_back(load * now);
         let mean = self.lately.iter().sum::<f64>() / self.lately.len() as f64;
         // What the next measurements will be at each step, if all of the load comes from pictures.
-        let lasting = before.map_or(load * now, |before| before.min(load * now));
-        let wanted = mean.max(lasting);
+        let newest = self.lately.iter().rev().take(LASTING);
+        let wanted = mean.max(newest.copied().fold(f64::INFINITY, f64::min));
         let at = |step: usize| wanted / f64::from(STEPS[step]);
         let last = STEPS.len() - 1;
         if at(self.step) > target {
@@ -138,10 +140,10 @@ mod tests {
     fn a_burst_now_and_then_stretches_nothing() {
         let mut control = Control::new(SETTINGS);
         for round in 0..100 {
-            let load = if round % 4 == 3 { 1.3 } else { 0.3 };
+            let load = if round % 4 > 1 { 1.1 } else { 0.3 };
             assert_eq!(control.observe(load), UNSTRETCHED, "{round}");
         }
-        // Two in a row do.
+        // The second half of a burst, and more.
         control.observe(1.0);
         assert!(control.observe(1.0) > UNSTRETCHED);
     }

@@ -73,7 +73,8 @@ pub struct StreamOptions {
     /// Seconds to measure in each step
     #[arg(long, value_name = "S", default_value_t = 30.0)]
     pub seconds: f64,
-    /// Seconds to play before measuring: new streams are looked at more closely for a while
+    /// Seconds to play before measuring: new streams are looked at more closely for a while. Of more
+    /// than 14 s the first are those over which the streams join, one after the other
     #[arg(long, value_name = "S", default_value_t = 14.0)]
     pub warmup: f64,
     /// Milliseconds from sending a segment to its verdict that 95 % must keep

@@ -85,6 +85,10 @@ impl Counted {
     }
 }
 
+/// How long all streams play before measuring, where the warm-up is that long: beyond the time for which
+/// a new one is looked at more closely.
+const SETTLE: Duration = Duration::from_secs(14);
+
 /// Plays streams against one service.
 pub(super) struct Player {
     client: Client,
@@ -131,9 +135,11 @@ impl Player {
         let start = Instant::now() + Duration::from_millis(50);
         let measure = start + self.warmup;
         let end = measure + self.seconds;
+        let ramp = self.warmup.saturating_sub(SETTLE);
         let mut streams = JoinSet::new();
         for stream in 0..step.streams {
-            let offset = SEGMENT.mul_f64(stream as f64 / step.streams as f64);
+            let place = stream as f64 / step.streams as f64;
+            let offset = ramp.mul_f64(place) + SEGMENT.mul_f64(place);
             let (player, counted) = (Arc::clone(self), Arc::clone(&counted));
             let name = format!("{}-{}-{stream}", self.run, step.number);
             streams.spawn(async move {
