@@ -147,10 +147,11 @@ impl Block {
                     &mut room.most,
                 );
             }
-            steps::round(
+            steps::of_cells(
                 &room.spread[..panels * pixels],
                 &room.most,
                 self.depthwise.channels,
+                self.project.fine,
                 &mut room.steps,
             );
             let strip = from * length..to * length;
@@ -167,7 +168,7 @@ impl Block {
             Source::Expand(expand) => {
                 let length = self.wide[1] * expand.inputs;
                 let x = &x[rows[0] * length..rows[1] * length];
-                room.narrow = Steps::new(x, expand.inputs);
+                steps::of_rows(x, expand.inputs, expand.fine, &mut room.narrow);
             }
         }
     }

@@ -228,7 +228,8 @@ impl<'a> Planner<'a> {
             }
             Value::Map(buffer, [height, width, channels]) if conv.is_pointwise() => {
                 let size = conv.output(node, [height, width], channels)?;
-                let pointwise = Pointwise::new(conv.inputs, conv.weights, &conv.bias, range);
+                let fine = std::env::var("FINE").is_ok_and(|v| v.contains(if spread { 'e' } else { 'l' }));
+                let pointwise = Pointwise::new(conv.inputs, conv.weights, &conv.bias, range, fine);
                 if spread {
                     Value::Wide(Source::Expand(pointwise), buffer, size)
                 } else {
@@ -261,7 +262,8 @@ impl<'a> Planner<'a> {
             }
             Value::Spread(source, buffer, wide, depthwise, size) if conv.is_pointwise() => {
                 conv.output(node, size, depthwise.channels)?;
-                let project = Pointwise::new(conv.inputs, conv.weights, &conv.bias, range);
+                let fine = std::env::var("FINE").is_ok_and(|v| v.contains('p'));
+                let project = Pointwise::new(conv.inputs, conv.weights, &conv.bias, range, fine);
                 let block = Block::new(source, depthwise, project, wide, size);
                 return self.block(block, buffer, output);
             }

@@ -4,4 +4,4 @@ mod matrix;
 pub(crate) mod product;
 
 pub use matrix::Quantized;
-pub(crate) use matrix::quantize;
+pub(crate) use matrix::{quantize, quantize_again};
