@@ -151,7 +151,6 @@ impl Block {
                 &room.spread[..panels * pixels],
                 &room.most,
                 self.depthwise.channels,
-                self.project.fine,
                 &mut room.steps,
             );
             let strip = from * length..to * length;
@@ -168,7 +167,7 @@ impl Block {
             Source::Expand(expand) => {
                 let length = self.wide[1] * expand.inputs;
                 let x = &x[rows[0] * length..rows[1] * length];
-                steps::of_rows(x, expand.inputs, expand.fine, &mut room.narrow);
+                steps::of_rows(x, expand.inputs, &mut room.narrow);
             }
         }
     }

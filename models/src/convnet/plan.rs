@@ -228,8 +228,7 @@ impl<'a> Planner<'a> {
             }
             Value::Map(buffer, [height, width, channels]) if conv.is_pointwise() => {
                 let size = conv.output(node, [height, width], channels)?;
-                let fine = std::env::var("FINE").is_ok_and(|v| v.contains(if spread { 'e' } else { 'l' }));
-                let pointwise = Pointwise::new(conv.inputs, conv.weights, &conv.bias, range, fine);
+                let pointwise = Pointwise::new(conv.inputs, conv.weights, &conv.bias, range);
                 if spread {
                     Value::Wide(Source::Expand(pointwise), buffer, size)
                 } else {
@@ -262,8 +261,7 @@ impl<'a> Planner<'a> {
             }
             Value::Spread(source, buffer, wide, depthwise, size) if conv.is_pointwise() => {
                 conv.output(node, size, depthwise.channels)?;
-                let fine = std::env::var("FINE").is_ok_and(|v| v.contains('p'));
-                let project = Pointwise::new(conv.inputs, conv.weights, &conv.bias, range, fine);
+                let project = Pointwise::new(conv.inputs, conv.weights, &conv.bias, range);
                 let block = Block::new(source, depthwise, project, wide, size);
                 return self.block(block, buffer, output);
             }

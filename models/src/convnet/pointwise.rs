@@ -22,19 +22,11 @@ pub(super) struct Pointwise {
     panels: Panels,
     columns: Vec<Columns>,
     range: Range,
-    /// Whether pixels come in fine steps.
-    pub(super) fine: bool,
 }
 
 impl Pointwise {
     /// Takes weights `[outputs, inputs]`.
-    pub(super) fn new(
-        inputs: usize,
-        weights: &[f32],
-        bias: &[f32],
-        range: Range,
-        fine: bool,
-    ) -> Self {
+    pub(super) fn new(inputs: usize, weights: &[f32], bias: &[f32], range: Range) -> Self {
         let outputs = bias.len();
         let by_input: Vec<f32> = (0..inputs)
             .flat_map(|i| (0..outputs).map(move |o| weights[o * inputs + i]))
@@ -52,14 +44,13 @@ impl Pointwise {
             panels,
             columns,
             range,
-            fine,
         }
     }
 
     /// All pixels of a map.
     #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
     pub(super) fn run(&self, x: &[f32], out: &mut [f32], room: &mut Steps) {
-        steps::of_rows(x, self.inputs, self.fine, room);
+        steps::of_rows(x, self.inputs, room);
         self.project(room, None, out);
     }
 
@@ -70,11 +61,10 @@ impl Pointwise {
             weights: self.panels.panel(panel),
             columns: &self.columns[panel],
             range: self.range,
-            fine: self.fine,
         };
         let (scales, last) = left.scales.as_chunks::<ROWS>();
         let (places, last_places) = places.as_chunks::<ROWS>();
-        let length = ROWS * job.length();
+        let length = ROWS * job.weights.len();
         let (values, rest) = left.values.split_at(scales.len() * length);
         let tiles = values.chunks_exact(length).zip(scales).zip(places);
         for ((values, scales), places) in tiles {
@@ -108,12 +98,11 @@ impl Pointwise {
                 weights: self.panels.panel(panel),
                 columns,
                 range: self.range,
-                fine: self.fine,
             };
             let from = panel * COLUMNS;
             let to = self.outputs.min(from + COLUMNS);
             let (scales, last) = left.scales.as_chunks::<ROWS>();
-            let length = ROWS * job.length();
+            let length = ROWS * job.weights.len();
             let (values, rest) = left.values.split_at(scales.len() * length);
             let mut at = from;
             for (values, scales) in values.chunks_exact(length).zip(scales) {
@@ -149,28 +138,9 @@ struct Job<'a> {
     weights: &'a [Weights],
     columns: &'a Columns,
     range: Range,
-    fine: bool,
 }
 
 impl Job<'_> {
-    /// Groups of a pixel.
-    fn length(&self) -> usize {
-        self.weights.len() * if self.fine { 2 } else { 1 }
-    }
-
-    /// Sums of the high steps, or of all, and of the low ones.
-    #[inline]
-    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-    fn sums<const N: usize>(&self, values: &[[u8; GROUP]]) -> [[Sums; N]; 2] {
-        let mut sums = [[Sums::default(); N]; 2];
-        let (high, low) = values.split_at(N * self.weights.len());
-        tile(high, self.weights, &mut sums[0]);
-        if self.fine {
-            tile(low, self.weights, &mut sums[1]);
-        }
-        sums
-    }
-
     #[inline]
     #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
     fn expand<const N: usize>(
@@ -180,9 +150,9 @@ impl Job<'_> {
         places: &[u32; N],
         out: &mut [Cell],
     ) {
-        let [high, low] = self.sums::<N>(values);
-        let sums = high.iter().zip(&low).zip(scales);
-        for ((sums, scale), place) in sums.zip(places) {
+        let mut sums = [Sums::default(); N];
+        tile(values, self.weights, &mut sums);
+        for ((sums, scale), place) in sums.iter().zip(scales).zip(places) {
             let out = &mut out[*place as usize];
             store(self.finish::<0>(sums, *scale), &mut out[0]);
             store(self.finish::<1>(sums, *scale), &mut out[1]);
@@ -203,8 +173,9 @@ impl Job<'_> {
         plus: Option<&[f32]>,
         out: &mut [f32],
     ) {
-        let [high, low] = self.sums::<N>(values);
-        for (sums, scale) in high.iter().zip(&low).zip(scales) {
+        let mut sums = [Sums::default(); N];
+        tile(values, self.weights, &mut sums);
+        for (sums, scale) in sums.iter().zip(scales) {
             let found = [
                 self.finish::<0>(sums, *scale),
                 self.finish::<1>(sums, *scale),
@@ -231,15 +202,10 @@ impl Job<'_> {
 
     #[inline]
     #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-    fn finish<const HALF: usize>(&self, (high, low): (&Sums, &Sums), row: Scale) -> V {
-        const PART: f32 = 128.0;
+    fn finish<const HALF: usize>(&self, sums: &Sums, row: Scale) -> V {
         let columns = self.columns;
-        let mut sum = of_sums(&high[HALF]);
-        if self.fine {
-            sum = fma(sum, splat(PART), of_sums(&low[HALF]));
-        }
         let least = mul(load(&columns.total[HALF]), splat(row.least));
-        let sum = fma(sum, splat(row.scale), least);
+        let sum = fma(of_sums(&sums[HALF]), splat(row.scale), least);
         let value = fma(sum, load(&columns.scale[HALF]), load(&columns.bias[HALF]));
         let value = max(value, splat(self.range.low));
         min(value, splat(self.range.high))

@@ -1,42 +1,36 @@
-//! Pixels as whole numbers: of seven bits each, or of fourteen as two parts of seven where the rounding
-//! of seven would be felt in the answer.
+//! Pixels as whole numbers of seven bits.
 
 use super::vector::Cell;
-use crate::int8::product::{COLUMNS, GROUP, LANES, ROWS, Scale, Steps};
+use crate::int8::product::{COLUMNS, GROUP, LANES, LARGEST, ROWS, Scale, Steps};
 
-/// The largest step.
-const COARSE: f32 = 127.0;
-const FINE: f32 = 16_383.0;
 /// Adding 2^23 rounds to the nearest whole number, whose low bits are the sum's.
 const ROUND: f32 = 8_388_608.0;
 
-/// Rounds rows of `width` floats by their own ranges. Of fine steps the high parts come before the low
-/// ones.
+/// Rounds rows of `width` floats by their own ranges.
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-pub(super) fn of_rows(rows: &[f32], width: usize, fine: bool, to: &mut Steps) {
-    let groups = start(rows.len() / width, width, fine, to);
-    let largest = if fine { FINE } else { COARSE };
+pub(super) fn of_rows(rows: &[f32], width: usize, to: &mut Steps) {
+    let groups = start(rows.len() / width, width, to);
     for row in rows.chunks_exact(width) {
         let (least, most) = range(row);
         to.scales.push(Scale {
-            scale: (most - least) / largest,
+            scale: (most - least) / LARGEST,
             least,
         });
     }
-    let tiles = to.values.chunks_mut(ROWS * groups * parts(fine));
+    let tiles = to.values.chunks_mut(ROWS * groups);
     let rows = rows.chunks(ROWS * width).zip(to.scales.chunks(ROWS));
     for (tile, (rows, scales)) in tiles.zip(rows) {
         for (i, (row, scale)) in rows.chunks_exact(width).zip(scales).enumerate() {
             let (whole, rest) = row.as_chunks::<COLUMNS>();
             for (panel, values) in whole.iter().enumerate() {
-                write(tile, [panel, groups, scales.len(), i], values, *scale, fine);
+                write(tile, [panel, groups, scales.len(), i], values, *scale);
             }
             if !rest.is_empty() {
                 // Missing columns have no weight.
                 let mut values = [scale.least; COLUMNS];
                 values[..rest.len()].copy_from_slice(rest);
                 let at = [whole.len(), groups, scales.len(), i];
-                write(tile, at, &values, *scale, fine);
+                write(tile, at, &values, *scale);
             }
         }
     }
@@ -45,45 +39,34 @@ pub(super) fn of_rows(rows: &[f32], width: usize, fine: bool, to: &mut Steps) {
 /// Rounds pixels of `width` channels, none of them negative. `cells` are panel after panel, pixel after
 /// pixel; `most` has the largest value of each pixel, by lane.
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-pub(super) fn of_cells(
-    cells: &[Cell],
-    most: &[[f32; LANES]],
-    width: usize,
-    fine: bool,
-    to: &mut Steps,
-) {
-    let groups = start(most.len(), width, fine, to);
-    let largest = if fine { FINE } else { COARSE };
+pub(super) fn of_cells(cells: &[Cell], most: &[[f32; LANES]], width: usize, to: &mut Steps) {
+    let groups = start(most.len(), width, to);
     for most in most {
         let most = most.iter().fold(0.0_f32, |a, b| a.max(*b));
         to.scales.push(Scale {
-            scale: most / largest,
+            scale: most / LARGEST,
             least: 0.0,
         });
     }
     for (panel, cells) in cells.chunks_exact(most.len()).enumerate() {
-        let tiles = to.values.chunks_mut(ROWS * groups * parts(fine));
+        let tiles = to.values.chunks_mut(ROWS * groups);
         let pixels = cells.chunks(ROWS).zip(to.scales.chunks(ROWS));
         for (tile, (cells, scales)) in tiles.zip(pixels) {
             for (i, (cell, scale)) in cells.iter().zip(scales).enumerate() {
                 let at = [panel, groups, scales.len(), i];
                 // A cell has as many values as a panel has columns.
                 let values: [f32; COLUMNS] = pulp::cast(*cell);
-                write(tile, at, &values, *scale, fine);
+                write(tile, at, &values, *scale);
             }
         }
     }
 }
 
-fn parts(fine: bool) -> usize {
-    if fine { 2 } else { 1 }
-}
-
 /// Makes room; groups of a row.
-fn start(rows: usize, width: usize, fine: bool, to: &mut Steps) -> usize {
+fn start(rows: usize, width: usize, to: &mut Steps) -> usize {
     let groups = width.div_ceil(GROUP);
     to.scales.clear();
-    to.values.resize(rows * groups * parts(fine), [0; GROUP]);
+    to.values.resize(rows * groups, [0; GROUP]);
     groups
 }
 
@@ -112,29 +95,20 @@ fn write(
     [panel, groups, side_by_side, i]: [usize; 4],
     values: &[f32; COLUMNS],
     scale: Scale,
-    fine: bool,
 ) {
     let by = if scale.scale > 0.0 {
         1.0 / scale.scale
     } else {
         0.0
     };
-    let mut steps = [0_u32; COLUMNS];
+    let mut steps = [0; COLUMNS];
     for (step, value) in steps.iter_mut().zip(values) {
-        *step = ((value - scale.least) * by + ROUND).to_bits();
+        *step = ((value - scale.least) * by + ROUND).to_bits() as u8;
     }
     let from = panel * (COLUMNS / GROUP);
     let end = groups.min(from + COLUMNS / GROUP);
-    let mut put = |from: usize, end: usize, steps: [u8; COLUMNS]| {
-        let places = tile[from * side_by_side..end * side_by_side].chunks_exact_mut(side_by_side);
-        for (to, group) in places.zip(steps.as_chunks::<GROUP>().0) {
-            to[i] = *group;
-        }
-    };
-    if fine {
-        put(from, end, steps.map(|step| (step >> 7 & 127) as u8));
-        put(groups + from, groups + end, steps.map(|step| (step & 127) as u8));
-    } else {
-        put(from, end, steps.map(|step| step as u8));
+    let places = tile[from * side_by_side..end * side_by_side].chunks_exact_mut(side_by_side);
+    for (to, group) in places.zip(steps.as_chunks::<GROUP>().0) {
+        to[i] = *group;
     }
 }

@@ -97,3 +97,28 @@ fn common_scale<'a>(values: impl Iterator<Item = &'a f32> + Clone) -> Option<f32
     let mut scales = (1..=128).map(|steps| top / steps as f32);
     scales.find(|scale| *scale > 0.0 && fits(*scale))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_stay_what_they_were() {
+        // Whole numbers times one number a column; the third column has none in common.
+        let rows = [[-128, 5, 0], [64, -15, 0], [3, 20, 0], [127, 0, 0]];
+        let odd = [0.11, 0.53, -0.97, 0.7];
+        let values: Vec<f32> = rows
+            .iter()
+            .zip(odd)
+            .flat_map(|(row, odd)| [row[0] as f32 * 0.0173, row[1] as f32 * 0.31, odd])
+            .collect();
+        let matrix = quantize_again([4, 3], &values);
+        for (at, (step, value)) in matrix.steps.iter().zip(&values).enumerate() {
+            let found = f32::from(*step) * matrix.scales[at % 3];
+            let room = if at % 3 == 2 { 0.01 } else { 1e-6 };
+            assert!((found - value).abs() <= room, "{found} is not {value}");
+        }
+        let zeros = quantize_again([2, 1], &[0.0; 2]);
+        assert_eq!(zeros.steps, [0; 2]);
+    }
+}
