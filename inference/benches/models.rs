@@ -13,7 +13,7 @@ use novastream_features::{
 use novastream_inference::{
     BackendChoice, ChatScorer, ChatTier, ModelState, Moderator, ModeratorConfig, SegmentContext,
     StreamHistory, TextItem,
-    backend::{CandleSession, NamedTensor, OnnxRuntime, Session},
+    backend::{CandleSession, NamedTensor, NativeSession, OnnxRuntime, Session},
 };
 use novastream_models::{
     catalog::{catalog_entry, zoo},
@@ -66,6 +66,10 @@ fn sessions(model: &str) -> Vec<(&'static str, Box<dyn Session>)> {
         Ok(session) => found.push(("onnxruntime", Box::new(session))),
         Err(error) => eprintln!("skipped: {model} on onnxruntime ({error})"),
     }
+    match NativeSession::load(&graph) {
+        Ok(session) => found.push(("native", Box::new(session))),
+        Err(error) => eprintln!("skipped: {model} on native ({error})"),
+    }
     match CandleSession::load(&graph) {
         Ok(session) => found.push(("candle", Box::new(session))),
         Err(error) => eprintln!("skipped: {model} on candle ({error})"),
@@ -90,6 +94,20 @@ fn nsfw(c: &mut Criterion) {
                 run(session.as_ref(), "image", vec![1, 224, 224, 3], pixels);
             });
         });
+    }
+    let mut pixels = Vec::new();
+    resize_bilinear_align_corners(&image, 224, 224, &mut pixels, 1.0 / 255.0);
+    for model in ["nsfw-mobilenet-v2", "nsfw-mobilenet-v2-mid"] {
+        for (engine, session) in sessions(model) {
+            for batch in [1, 2] {
+                let pictures = pixels.repeat(batch);
+                let name = format!("{model}_batch_{batch}/{engine}");
+                c.bench_function(&name, |b| {
+                    let shape = vec![batch, 224, 224, 3];
+                    b.iter(|| run(session.as_ref(), "image", shape.clone(), pictures.clone()));
+                });
+            }
+        }
     }
     c.bench_function("pdq_720p_frame", |b| b.iter(|| pdq(black_box(&image))));
 }

@@ -10,6 +10,7 @@ use std::io::{Cursor, Read};
 
 use novastream_models::candle_graph::CandleGraph;
 use novastream_models::catalog::catalog_entry;
+use novastream_models::convnet::ConvNet;
 use novastream_models::import::{self, MODEL_FILE};
 use novastream_models::manifest::{Importer, Manifest};
 use novastream_models::onnx;
@@ -150,6 +151,47 @@ fn both_networks_answer_as_tensorflow_does_on_31_pictures() {
                     "{name}, picture {k}: {got}, not {want}"
                 );
             }
+        }
+    }
+}
+
+/// What eight bits keep of the floats: shares within 0.05 with the same class on top unless the two
+/// highest are nearly even, and the direction of the pooled features.
+#[test]
+fn eight_bits_answer_as_floats_do_on_31_pictures() {
+    for name in ["nsfw-mobilenet-v2", "nsfw-mobilenet-v2-mid"] {
+        let Some((store, manifest)) = pulled(name) else {
+            continue;
+        };
+        if !ConvNet::is_fast() {
+            println!("skipped: no AVX2 and FMA");
+            return;
+        }
+        let bytes = store.read(&manifest, MODEL_FILE).expect("read");
+        let own = ConvNet::load(&bytes).expect("load");
+        let floats = CandleGraph::load(&bytes).expect("load");
+        assert_eq!(Some(own.input()), floats.inputs().next());
+        assert!(own.outputs().eq(floats.outputs()));
+        for k in 0..31 {
+            let shape = vec![1, 224, 224, 3];
+            let found = own.run(&shape, &drawn(k)).expect("runs");
+            let wanted = floats.run(vec![("image".into(), shape, drawn(k))]);
+            let wanted = wanted.expect("runs");
+            let (shares, wanted_shares) = (&found[0].2, &wanted[0].2);
+            let pairs = || shares.iter().zip(wanted_shares);
+            let gap = pairs().map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(
+                gap < 0.05,
+                "{name}, picture {k}: {shares:?}, not {wanted_shares:?}"
+            );
+            // The class on top is the floats', or one that they put nearly as high.
+            let best = pairs().max_by(|a, b| a.0.total_cmp(b.0)).map(|(_, b)| *b);
+            let most = wanted_shares.iter().copied().fold(0.0, f32::max);
+            assert!(best.expect("classes") > most - 0.05, "{name}, picture {k}");
+            let (a, b) = (&found[1].2, &wanted[1].2);
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+            let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+            assert!(cosine > 0.997, "{name}, picture {k}: {cosine}");
         }
     }
 }

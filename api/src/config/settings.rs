@@ -19,8 +19,8 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendChoice {
-    /// The text encoder on our own kernels where the processor has AVX2; everything else on ONNX Runtime
-    /// where its library can be loaded, Candle otherwise.
+    /// The text encoder and the picture networks on our own kernels where the processor has AVX2; the
+    /// rest on ONNX Runtime where its library can be loaded, Candle otherwise.
     Auto,
     /// ONNX Runtime only.
     Onnx,

@@ -1,9 +1,10 @@
 //! Engines that run a graph, behind one small trait.
 //!
 //! ONNX Runtime runs every model; Candle runs those that our importers wrote, on the same files,
-//! and is there when no shared library is.
+//! and is there when no shared library is. Kernels of our own run the picture networks faster.
 
 mod candle;
+mod native;
 mod onnx;
 mod pool;
 mod tensor;
@@ -14,9 +15,12 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     candle::CandleSession,
+    native::NativeSession,
     onnx::{OnnxRuntime, OnnxSession},
     tensor::{NamedTensor, Tensor, TensorData},
 };
+
+pub(crate) use self::native::NATIVE_ENGINE;
 
 /// A loaded graph. Calls may come from many threads at once; those over the session's width wait.
 pub trait Session: Send + Sync {
@@ -35,8 +39,8 @@ pub trait Session: Send + Sync {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendChoice {
-    /// The text encoder on our own kernels where the processor has AVX2 and FMA; everything else on
-    /// ONNX Runtime if its library loads, else Candle.
+    /// The text encoder and the picture networks on our own kernels where the processor has AVX2 and
+    /// FMA; everything else on ONNX Runtime if its library loads, else Candle.
     #[default]
     Auto,
     /// ONNX Runtime only.

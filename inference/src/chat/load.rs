@@ -12,8 +12,8 @@ use novastream_models::manifest::{Kernels, Manifest};
 use novastream_models::store::read_verified;
 
 use super::full::FullChat;
-use super::packed::{NATIVE_ENGINE, PackedSession};
-use crate::backend::{BackendError, Session};
+use super::packed::PackedSession;
+use crate::backend::{BackendError, NATIVE_ENGINE, Session};
 use crate::engine::{
     Batched, Counted, DataType, ModelCard, PACKED_TEXTS, Padded, Plan, ServedModel, TEXTS,
     TensorSpec,

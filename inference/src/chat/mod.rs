@@ -17,7 +17,6 @@ pub(crate) use self::{
     fast::FastChat,
     full::{FullChat, FullInput},
     load::{Encoder, EncoderParts, load_encoder},
-    packed::NATIVE_ENGINE,
     session::serve_chat,
 };
 use crate::{backend::BackendError, category::Category};

@@ -2,10 +2,9 @@
 
 use novastream_models::encoder::{EncoderError, Int8Classifier, Packed, TextClassifier};
 
-use crate::backend::{BackendError, NamedTensor, Session, Tensor, TensorData, guarded};
-
-/// Name of our own kernels.
-pub(crate) const NATIVE_ENGINE: &str = "native";
+use crate::backend::{
+    BackendError, NATIVE_ENGINE, NamedTensor, Session, Tensor, TensorData, guarded,
+};
 
 /// What runs packed texts.
 pub(crate) trait Classifier: Send + Sync {

@@ -8,7 +8,7 @@ use novastream_models::{
 };
 
 use crate::{
-    backend::{BackendChoice, CandleSession, OnnxRuntime, Session},
+    backend::{BackendChoice, CandleSession, NativeSession, OnnxRuntime, Session},
     engine::{Batched, Plan, WHOLES},
 };
 
@@ -19,7 +19,7 @@ pub const ONNXRUNTIME_VARIABLE: &str = "NOVASTREAM_ONNXRUNTIME";
 pub(crate) struct Engines {
     /// ONNX Runtime, or why it is not used.
     pub runtime: Result<OnnxRuntime, String>,
-    /// Whether our own kernels run the text encoder.
+    /// Whether our own kernels run the text encoder and the picture networks.
     pub native: bool,
     /// Whether Candle may stand in for it.
     pub candle: bool,
@@ -72,6 +72,7 @@ impl Engines {
                 }
                 BackendChoice::Auto | BackendChoice::Onnx => runtime(named, store),
             },
+            // Both need the same instructions.
             native: choice == BackendChoice::Auto && Int8Classifier::is_fast(),
             candle: choice != BackendChoice::Onnx,
             threads: threads.max(1),
@@ -97,11 +98,36 @@ impl Engines {
         }
     }
 
+    /// A session for a verified picture network, whose rows share batches with those of other calls.
+    pub(crate) fn pictures(
+        &self,
+        manifest: &Manifest,
+        graph: &[u8],
+    ) -> Result<Arc<Batched>, String> {
+        if self.native {
+            match NativeSession::load(graph) {
+                Ok(session) => return self.batches(manifest, Arc::new(session)),
+                Err(error) => {
+                    tracing::warn!(%error, model = %manifest.name, "our own kernels can't run it");
+                }
+            }
+        }
+        self.batched(manifest, graph)
+    }
+
     /// A session whose rows share batches with those of other calls.
     pub(crate) fn batched(
         &self,
         manifest: &Manifest,
         graph: &[u8],
+    ) -> Result<Arc<Batched>, String> {
+        self.batches(manifest, self.session(graph, 1, self.threads)?)
+    }
+
+    fn batches(
+        &self,
+        manifest: &Manifest,
+        session: Arc<dyn Session>,
     ) -> Result<Arc<Batched>, String> {
         let plan = Plan {
             model: &manifest.name,
@@ -110,7 +136,6 @@ impl Engines {
             limits: WHOLES,
             padded: None,
         };
-        let session = self.session(graph, 1, self.threads)?;
         Batched::start(plan, session)
             .map(Arc::new)
             .map_err(|e| e.to_string())

@@ -205,7 +205,7 @@ fn load_network(
     served: &mut Vec<ServedModel>,
 ) -> Result<(Network, &'static str), String> {
     // One thread a frame and as many frames at once as there are cores beats the other way round.
-    let session = engines.batched(manifest, &read(store, manifest)?)?;
+    let session = engines.pictures(manifest, &read(store, manifest)?)?;
     let (backend, (input, output)) = (session.backend(), names(manifest, Some("probabilities"))?);
     let offered = ServedModel::new(
         card(manifest, backend)?,

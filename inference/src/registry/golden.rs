@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use super::LoadFailure;
 use super::chat::linear_answers;
-use crate::backend::{BackendError, Session};
-use crate::chat::{EncoderParts, NATIVE_ENGINE};
+use crate::backend::{BackendError, NATIVE_ENGINE, Session};
+use crate::chat::EncoderParts;
 use crate::moderator::runtime;
 use crate::sound::SoundClassifier;
 

@@ -18,9 +18,9 @@ use ops::Value;
 use plan::Step;
 
 mod depthwise;
-mod float;
-mod node;
-mod ops;
+pub(crate) mod float;
+pub(crate) mod node;
+pub(crate) mod ops;
 mod plan;
 mod quant;
 
@@ -221,7 +221,7 @@ impl CandleGraph {
     }
 }
 
-fn port(info: &ValueInfo) -> Port {
+pub(crate) fn port(info: &ValueInfo) -> Port {
     let tensor = info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
     let dims = tensor
         .and_then(|t| t.shape.as_ref())
@@ -241,7 +241,7 @@ fn port(info: &ValueInfo) -> Port {
     }
 }
 
-fn check_shape(port: &Port, shape: &[usize], len: usize) -> Result<(), String> {
+pub(crate) fn check_shape(port: &Port, shape: &[usize], len: usize) -> Result<(), String> {
     let fits = shape.len() == port.shape.len()
         && shape.iter().zip(&port.shape).all(|(n, dim)| match dim {
             Dim::Fixed(m) => *n as u64 == *m,

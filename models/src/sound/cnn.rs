@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ops::{EPSILON, TAPS};
 use super::{NormStatistics, SoundModelError, SoundNet, SoundShape};
-use crate::encoder::pack::{Quantized, quantize};
+use crate::int8::{Quantized, quantize};
 
 /// File name of the weights inside a model folder.
 pub const CNN_FILE: &str = "sound.safetensors";

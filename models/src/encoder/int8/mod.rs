@@ -1,17 +1,19 @@
 //! The encoder on a processor, from the eight-bit weights as they ship.
 //!
 //! Texts are packed, so no padding is computed. What goes into a product is rounded row by row and the
-//! product is exact in whole numbers ([`product`]), sums of floats have a fixed order, so a text has the
+//! product is exact in whole numbers ([`crate::int8::product`]), sums of floats have a fixed order, so a text has the
 //! same logits in every batch and on every processor that has the instructions. One call runs on the
 //! calling thread.
 
 mod attention;
-mod product;
 
-use super::pack::{ChatEncoder, Quantized};
+use super::pack::ChatEncoder;
 use super::{EPSILON, EncoderConfig, EncoderError, HEAD_BIAS, HEAD_WEIGHT, Packed, lanes};
+use crate::int8::{
+    Quantized,
+    product::{self, Panels, Steps},
+};
 use attention::Scratch;
-use product::{Panels, Steps};
 
 /// Tokens that go through a layer's products together: what is between two products stays in the
 /// processor's cache.

@@ -11,26 +11,30 @@
 //! Functions that compute are compiled for the instructions that [`is_supported`] looks for; whoever
 //! calls the first of them has looked.
 
-use super::super::pack::Quantized;
+use super::Quantized;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::tile;
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) use portable::tile;
 
 /// Columns of a panel: two vectors of eight sums.
-const COLUMNS: usize = 16;
+pub(crate) const COLUMNS: usize = 16;
 /// Rows of the left matrix that share a reading of the panel.
-const ROWS: usize = 5;
+pub(crate) const ROWS: usize = 5;
 /// Rows of the right matrix that one instruction takes.
-const GROUP: usize = 4;
+pub(crate) const GROUP: usize = 4;
 /// The largest step of the left side.
-const LARGEST: f32 = 127.0;
+pub(crate) const LARGEST: f32 = 127.0;
 /// Columns of a vector.
-const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 
 /// Four rows of a panel: for each column its four values.
-type Weights = [[[i8; GROUP]; LANES]; COLUMNS / LANES];
+pub(crate) type Weights = [[[i8; GROUP]; LANES]; COLUMNS / LANES];
 /// Sums of one row over the columns of a panel.
-type Sums = [[i32; LANES]; COLUMNS / LANES];
+pub(crate) type Sums = [[i32; LANES]; COLUMNS / LANES];
 
 /// A matrix `[inner, columns]` in panels, with the value of one step of each column.
-pub(super) struct Panels {
+pub(crate) struct Panels {
     inner: usize,
     columns: usize,
     /// Panel after panel, group after group; missing rows and columns are zero.
@@ -41,23 +45,24 @@ pub(super) struct Panels {
 }
 
 /// How a row's steps become numbers: `value = step · scale + least`.
-#[derive(Clone, Copy)]
-struct Scale {
-    scale: f32,
-    least: f32,
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Scale {
+    pub(crate) scale: f32,
+    pub(crate) least: f32,
 }
 
 /// Rows of floats as whole numbers of seven bits.
-pub(super) struct Steps {
+#[derive(Default)]
+pub(crate) struct Steps {
     /// Tiles of up to [`ROWS`] rows, group after group: the same group of every row side by side.
-    values: Vec<[u8; GROUP]>,
-    scales: Vec<Scale>,
+    pub(crate) values: Vec<[u8; GROUP]>,
+    pub(crate) scales: Vec<Scale>,
 }
 
 impl Steps {
     /// Takes rows of `width` floats, which are finite.
     #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-    pub(super) fn new(rows: &[f32], width: usize) -> Self {
+    pub(crate) fn new(rows: &[f32], width: usize) -> Self {
         let (count, groups) = (rows.len() / width, width.div_ceil(GROUP));
         let mut values = vec![[0; GROUP]; count * groups];
         let mut scales = Vec::with_capacity(count);
@@ -105,7 +110,7 @@ fn quantize(row: &[f32], to: &mut [u8]) -> Scale {
 
 impl Panels {
     /// Takes a matrix with a scale a column.
-    pub(super) fn new(matrix: &Quantized) -> Self {
+    pub(crate) fn new(matrix: &Quantized) -> Self {
         let [inner, columns] = matrix.shape;
         let groups = inner.div_ceil(GROUP);
         let at = |row: usize, column: usize| {
@@ -139,9 +144,20 @@ impl Panels {
         }
     }
 
+    /// The weights of one panel.
+    pub(crate) fn panel(&self, index: usize) -> &[Weights] {
+        let groups = self.inner.div_ceil(GROUP);
+        &self.steps[index * groups..][..groups]
+    }
+
+    /// Of each column: the value of one step, and the sum of its steps.
+    pub(crate) fn columns(&self) -> (&[f32], &[f32]) {
+        (&self.scales, &self.totals)
+    }
+
     /// `left · self + bias`, row by row into `out`.
     #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-    pub(super) fn multiply(&self, left: &Steps, bias: &[f32], out: &mut [f32]) {
+    pub(crate) fn multiply(&self, left: &Steps, bias: &[f32], out: &mut [f32]) {
         let groups = self.inner.div_ceil(GROUP);
         debug_assert_eq!(left.values.len(), left.scales.len() * groups);
         debug_assert_eq!(out.len(), left.scales.len() * self.columns);
@@ -169,10 +185,6 @@ impl Panels {
 /// Sums of every row of `left` over one panel.
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
 fn sum_panel(steps: &[Weights], left: &[[u8; GROUP]], sums: &mut [Sums]) {
-    #[cfg(target_arch = "x86_64")]
-    use avx2::tile;
-    #[cfg(not(target_arch = "x86_64"))]
-    use portable::tile;
     let groups = steps.len();
     let (tiles, rest) = sums.as_chunks_mut::<ROWS>();
     let (whole, left) = left.split_at(tiles.len() * ROWS * groups);
@@ -190,7 +202,7 @@ fn sum_panel(steps: &[Weights], left: &[[u8; GROUP]], sums: &mut [Sums]) {
 }
 
 /// Whether the processor has the instructions that functions here and around are compiled for.
-pub(super) fn is_supported() -> bool {
+pub(crate) fn is_supported() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
@@ -206,7 +218,7 @@ pub(super) fn is_supported() -> bool {
 mod portable {
     use super::{GROUP, Sums, Weights};
 
-    pub(super) fn tile<const N: usize>(
+    pub(crate) fn tile<const N: usize>(
         left: &[[u8; GROUP]],
         panel: &[Weights],
         to: &mut [Sums; N],
@@ -237,7 +249,7 @@ mod avx2 {
     /// Sums of `N` rows over the columns of a panel.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    pub(super) fn tile<const N: usize>(
+    pub(crate) fn tile<const N: usize>(
         left: &[[u8; GROUP]],
         panel: &[Weights],
         to: &mut [Sums; N],
