@@ -117,14 +117,14 @@ mod tests {
     async fn busy_workers_stretch_and_idle_ones_let_go() {
         let governor = Governor::default();
         assert_eq!(governor.percent(), UNSTRETCHED);
-        let pool = Pool::new(1, 4);
+        let pool = Pool::new(1, 8);
         // Cores without end: the workers alone decide.
         let (tick, settings) = (Duration::from_millis(1), SamplingSettings::default());
         let run = governor
             .clone()
             .run_at(tick, settings, pool.clone(), usize::MAX);
         let task = tokio::spawn(run);
-        let places: Vec<_> = (0..3).map(|_| pool.admit().unwrap()).collect();
+        let places: Vec<_> = (0..5).map(|_| pool.admit().unwrap()).collect();
         reaches(&governor, |percent| percent > UNSTRETCHED).await;
         drop(places);
         reaches(&governor, |percent| percent == UNSTRETCHED).await;

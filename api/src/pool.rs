@@ -12,6 +12,9 @@ use tracing::Instrument as _;
 use crate::error::{ApiError, ErrorCode};
 use crate::telemetry::{Count, names};
 
+/// Waiting requests a worker that are no backlog.
+const BACKLOG: usize = 3;
+
 /// Workers for blocking work, with a bounded number of requests in front of them.
 #[derive(Debug, Clone)]
 pub struct Pool {
@@ -51,13 +54,14 @@ impl Pool {
         }
     }
 
-    /// Work at hand as a share of what the workers do at once: below 1 some are free, above 1 some
-    /// work waits.
+    /// Share of the workers that are busy; above 1 by what waits beyond [`BACKLOG`] for each of them.
+    /// A few that wait belong to a busy server: requests come when they want.
     pub fn load(&self) -> f64 {
         let (workers, places) = self.sizes;
         let busy = workers - self.workers.available_permits().min(workers);
         let asked = places - self.places.available_permits().min(places);
-        busy.max(asked) as f64 / workers.max(1) as f64
+        let backlog = asked.saturating_sub(busy + BACKLOG * workers);
+        (busy + backlog) as f64 / workers.max(1) as f64
     }
 
     /// Takes a place or refuses at once.
