@@ -52,6 +52,8 @@ pub(crate) struct Pace {
     risk_ms: i64,
     /// Stream time since the last slot began, in ms; `None` before the first one.
     since_ms: Option<i64>,
+    /// Length of the last slots, in ms.
+    interval_ms: u32,
     /// Pictures in a row that were near-identical to the last judged one.
     still: u32,
     last: Option<Judged>,
@@ -157,6 +159,12 @@ impl Pace {
         let due = self
             .since_ms
             .map_or(0, |since| i64::from(interval_ms) - since);
+        // Streams that slow down together must not have their pictures together from then on.
+        let due = if interval_ms > self.interval_ms {
+            due.min(self.phase(i64::from(interval_ms), i64::from(calm)))
+        } else {
+            due
+        };
         let early = due < i64::from(interval_ms / 10);
         let first = if interval_ms <= calm || early { 0 } else { due };
         Plan {
@@ -169,6 +177,14 @@ impl Pace {
             wanted_ms,
             stretch_percent: stretch as u32,
         }
+    }
+
+    /// A multiple of `calm` below `interval`, by what the stream shows and how old it is.
+    fn phase(&self, interval: i64, calm: i64) -> i64 {
+        let shown = self.last.as_ref().map_or(0, |last| last.sketch.digest());
+        // Multiplying moves every bit of the sum into the upper half.
+        let mixed = (shown ^ self.elapsed_ms as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        mixed as i64 % (interval.max(1) as u64).div_ceil(calm as u64) as i64 * calm
     }
 
     /// The pace's clock at the beginning of what comes next, in ms.
@@ -211,6 +227,7 @@ impl Pace {
                 .since_ms
                 .map(|since| (since + duration_ms).min(LONG_MS)),
         };
+        self.interval_ms = plan.interval_ms;
         self.known_ms = (self.known_ms + duration_ms).min(LONG_MS);
         self.elapsed_ms = self.elapsed_ms.saturating_add(duration_ms);
         self.risk_ms = if risk >= settings.risk_share {

@@ -63,6 +63,14 @@ impl Sketch {
         }
     }
 
+    /// A few bits of the hash and of the blocks.
+    pub(crate) fn digest(&self) -> u64 {
+        let bytes = self.hash.iter().chain(&self.blocks);
+        bytes.fold(0xCBF2_9CE4_8422_2325, |digest, byte| {
+            (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
+        })
+    }
+
     /// Whether the two show the same, up to `bits` of the hash.
     pub(crate) fn near(&self, other: &Self, bits: u32) -> bool {
         if self.blocks.len() != other.blocks.len() {

@@ -143,3 +143,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn streams_that_slow_down_together_do_not_have_their_pictures_together() {
+    let mut at = [0; 4];
+    for stream in 0..200_u8 {
+        let mut pace = calm();
+        let image = RgbImage {
+            width: 64,
+            height: 64,
+            data: (0..64 * 64 * 3)
+                .map(|i| (i as u32 * u32::from(stream + 3) / 7) as u8)
+                .collect(),
+        };
+        pace.remember(Some(Judged {
+            at_ms: 0,
+            sketch: Sketch::of(&image),
+            score: FrameScore::default(),
+            models: String::new(),
+        }));
+        let plan = pace.plan(&base(), &settings(), 400);
+        assert_eq!(plan.interval_ms, 8000);
+        at[plan.first_ms as usize / 2000] += 1;
+        // From then on one in eight seconds.
+        pace.advance(&plan, &settings(), 2000, 0.0);
+        let mut slots = u32::from(plan.first_ms < 2000);
+        for _ in 0..7 {
+            let plan = pace.plan(&base(), &settings(), 400);
+            slots += u32::from(plan.first_ms < 2000);
+            pace.advance(&plan, &settings(), 2000, 0.0);
+        }
+        assert_eq!(slots, 2);
+    }
+    assert!(at.iter().all(|n| (30..75).contains(n)), "{at:?}");
+}
