@@ -7,6 +7,7 @@ pub mod audio;
 pub mod chat;
 pub mod classified;
 pub mod cpu;
+pub mod engine;
 pub mod error;
 pub mod evasion;
 pub mod files;

@@ -12,6 +12,7 @@ use novastream_inference::{ModelState, ModelStatus, Moderator, ModeratorConfig, 
 use novastream_models::store::ArtifactStore;
 use serde::Serialize;
 
+use crate::engine::Engine;
 use crate::error::EvalError;
 use crate::files;
 use crate::targets::Targets;
@@ -41,6 +42,9 @@ pub struct FolderOptions {
     /// Files evaluated at once (default: one a core)
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// What runs the networks
+    #[arg(long, value_enum, default_value = "auto")]
+    pub engine: Engine,
     /// Folder of pulled models (default: $NOVASTREAM_MODELS, else .novastream/models)
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
@@ -210,6 +214,7 @@ fn config(options: &FolderOptions) -> Result<ModeratorConfig, EvalError> {
     if let Some(path) = &options.policy {
         config.policy = Policy::load(path).map_err(load)?;
     }
+    config.backend = options.engine.into();
     if let Some(root) = &options.store {
         config.store = ArtifactStore::new(root, None);
     }

@@ -14,10 +14,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use novastream_datasets::chat::{ChatRow, load_chat};
-use novastream_inference::{BackendChoice, ChatScorer, ChatTier};
+use novastream_inference::{ChatScorer, ChatTier};
 use novastream_training::chat::evaluate::{FileFigures, THRESHOLD, cpu_time, figures};
 use serde::Serialize;
 
+use crate::engine::Engine;
 use crate::error::EvalError;
 use crate::evasion::{self, Seen};
 use crate::report::Head;
@@ -37,27 +38,6 @@ pub enum Tier {
     Full,
     /// The linear model, and the transformer where it is unsure
     Cascade,
-}
-
-/// What runs the transformer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Engine {
-    /// Our own kernels where the processor has AVX2, else ONNX Runtime, else Candle
-    Auto,
-    /// ONNX Runtime, eight bits on both sides of a product
-    Onnx,
-    /// Candle, floats
-    Candle,
-}
-
-impl From<Engine> for BackendChoice {
-    fn from(engine: Engine) -> Self {
-        match engine {
-            Engine::Auto => Self::Auto,
-            Engine::Onnx => Self::Onnx,
-            Engine::Candle => Self::Candle,
-        }
-    }
 }
 
 /// Options of `novastream-eval chat`.
