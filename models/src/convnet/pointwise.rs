@@ -4,7 +4,7 @@ use super::steps;
 use super::vector::{Cell, V, add, cells, fma, load, max, min, mul, of_sums, splat, store};
 use crate::candle_graph::ops::Range;
 use crate::int8::{
-    product::{COLUMNS, GROUP, LANES, Panels, ROWS, Scale, Steps, Sums, Weights, tile},
+    product::{COLUMNS, GROUP, LANES, Panel, Panels, ROWS, Scale, Steps, Sums, tile},
     quantize_again,
 };
 
@@ -64,7 +64,7 @@ impl Pointwise {
         };
         let (scales, last) = left.scales.as_chunks::<ROWS>();
         let (places, last_places) = places.as_chunks::<ROWS>();
-        let length = ROWS * job.weights.len();
+        let length = ROWS * job.weights.steps.len();
         let (values, rest) = left.values.split_at(scales.len() * length);
         let tiles = values.chunks_exact(length).zip(scales).zip(places);
         for ((values, scales), places) in tiles {
@@ -82,7 +82,6 @@ impl Pointwise {
             };
         }
         match last.len() {
-            4 => rest!(4),
             3 => rest!(3),
             2 => rest!(2),
             1 => rest!(1),
@@ -102,7 +101,7 @@ impl Pointwise {
             let from = panel * COLUMNS;
             let to = self.outputs.min(from + COLUMNS);
             let (scales, last) = left.scales.as_chunks::<ROWS>();
-            let length = ROWS * job.weights.len();
+            let length = ROWS * job.weights.steps.len();
             let (values, rest) = left.values.split_at(scales.len() * length);
             let mut at = from;
             for (values, scales) in values.chunks_exact(length).zip(scales) {
@@ -123,7 +122,6 @@ impl Pointwise {
                 };
             }
             match last.len() {
-                4 => rest!(4),
                 3 => rest!(3),
                 2 => rest!(2),
                 1 => rest!(1),
@@ -135,7 +133,7 @@ impl Pointwise {
 
 /// One panel's product.
 struct Job<'a> {
-    weights: &'a [Weights],
+    weights: Panel<'a>,
     columns: &'a Columns,
     range: Range,
 }
