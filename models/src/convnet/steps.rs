@@ -20,11 +20,13 @@ pub(super) fn of_rows(rows: &[f32], width: usize, to: &mut Steps) {
         let mut tile = Tile::new(tile, groups, scales);
         // Of missing rows the last one stands in.
         let last = scales.len() - 1;
-        let rows: [_; ROWS] =
-            std::array::from_fn(|i| rows[i.min(last) * width..][..width].as_chunks::<LANES>());
+        let mut of_rows: [(&[[f32; LANES]], &[f32]); ROWS] = Default::default();
+        for (i, row) in of_rows.iter_mut().enumerate() {
+            *row = rows[i.min(last) * width..][..width].as_chunks();
+        }
         for half in 0..width / LANES {
             let mut values = [splat(0.0); ROWS];
-            for (value, (whole, _)) in values.iter_mut().zip(&rows) {
+            for (value, (whole, _)) in values.iter_mut().zip(&of_rows) {
                 *value = load(&whole[half]);
             }
             tile.write(half, values);
@@ -32,7 +34,7 @@ pub(super) fn of_rows(rows: &[f32], width: usize, to: &mut Steps) {
         if !width.is_multiple_of(LANES) {
             // Missing columns have no weight.
             let mut values = [splat(0.0); ROWS];
-            for (value, (_, rest)) in values.iter_mut().zip(&rows) {
+            for (value, (_, rest)) in values.iter_mut().zip(&of_rows) {
                 let mut padded = [0.0; LANES];
                 padded[..rest.len()].copy_from_slice(rest);
                 *value = load(&padded);

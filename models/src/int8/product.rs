@@ -5,8 +5,8 @@
 //! processors without VNNI have, never saturates: sums are exact, and the same on every processor. With
 //! eight bits on both sides it would saturate, and sums in more bits cost a third more instructions.
 //!
-//! Most pairs of instructions may even add up in sixteen bits: where the weights of a column are small
-//! enough, whatever the steps are, one widening does for both ([`Run`]).
+//! Most products may even add up in sixteen bits: where the weights of a column are small enough, whatever
+//! the steps are, one widening does for two or four of them ([`Run`]).
 //!
 //! The right matrix is kept in panels of [`COLUMNS`] columns, four rows side by side, so that the kernel
 //! reads it from front to back.
@@ -36,12 +36,21 @@ pub(crate) type Weights = [[[i8; GROUP]; LANES]; COLUMNS / LANES];
 /// Sums of one row over the columns of a panel.
 pub(crate) type Sums = [[i32; LANES]; COLUMNS / LANES];
 
-/// Groups of a panel that follow each other: first those whose products two by two fit sixteen bits,
-/// then those that are summed one by one.
+/// Groups of a panel that follow each other: first those whose products fit sixteen bits four by four,
+/// then those that do two by two, then those that are summed one by one.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Run {
+    fours: usize,
     pairs: usize,
     single: usize,
+}
+
+/// Who computes a tile. Each has a copy of the kernel, which the compiler then builds into the caller:
+/// for few groups a call costs as much as the sums.
+pub(crate) mod caller {
+    pub(crate) const PRODUCT: u8 = 0;
+    pub(crate) const EXPAND: u8 = 1;
+    pub(crate) const PROJECT: u8 = 2;
 }
 
 /// One panel.
@@ -209,37 +218,57 @@ impl Panels {
 
 /// How the groups of a panel are summed.
 fn runs(steps: &[Weights]) -> Vec<Run> {
-    let mut runs = vec![Run::default()];
+    let mut runs: Vec<Run> = Vec::new();
     let mut rest = steps;
-    while let Some((first, others)) = rest.split_first() {
-        let last = runs.len() - 1;
-        match others.split_first() {
-            Some((second, others)) if fit(first, second) => {
-                if runs[last].single > 0 {
-                    runs.push(Run::default());
+    while !rest.is_empty() {
+        let mut run = Run::default();
+        run.fours = take::<4>(&mut rest);
+        // Not so many that the next four would be torn apart.
+        while run.pairs == 0 || !rest.first_chunk::<4>().is_some_and(fit) {
+            match rest.split_first_chunk::<2>() {
+                Some((first, others)) if fit(first) => {
+                    run.pairs += 1;
+                    rest = others;
                 }
-                let last = runs.len() - 1;
-                runs[last].pairs += 1;
-                rest = others;
-            }
-            _ => {
-                runs[last].single += 1;
-                rest = others;
+                _ => break,
             }
         }
+        while !rest.first_chunk::<2>().is_some_and(fit) {
+            let Some((_, others)) = rest.split_first() else {
+                break;
+            };
+            run.single += 1;
+            rest = others;
+        }
+        runs.push(run);
     }
     runs
 }
 
-/// Whether the products of two groups add up within sixteen bits, whatever the steps are.
-fn fit(first: &Weights, second: &Weights) -> bool {
+/// How often `N` groups at the beginning fit, which are taken away.
+fn take<const N: usize>(rest: &mut &[Weights]) -> usize {
+    let mut count = 0;
+    while let Some((first, others)) = rest.split_first_chunk::<N>()
+        && fit(first)
+    {
+        count += 1;
+        *rest = others;
+    }
+    count
+}
+
+/// Whether the products of some groups add up within sixteen bits, whatever the steps are.
+fn fit<const N: usize>(groups: &[Weights; N]) -> bool {
     const MOST: i32 = i16::MAX as i32 / LARGEST as i32;
-    let mut columns = first.as_flattened().iter().zip(second.as_flattened());
-    columns.all(|(first, second)| {
+    (0..COLUMNS).all(|column| {
         (0..GROUP).step_by(2).all(|i| {
-            let weights = [first[i], first[i + 1], second[i], second[i + 1]].map(i32::from);
-            let positive: i32 = weights.iter().filter(|w| **w > 0).sum();
-            let negative: i32 = weights.iter().filter(|w| **w < 0).sum();
+            let (mut positive, mut negative) = (0, 0);
+            for group in groups {
+                for weight in &group.as_flattened()[column][i..i + 2] {
+                    positive += i32::from(*weight).max(0);
+                    negative += i32::from(*weight).min(0);
+                }
+            }
             positive <= MOST && negative >= -MOST
         })
     })
@@ -252,13 +281,13 @@ fn sum_panel(panel: Panel<'_>, left: &[[u8; GROUP]], sums: &mut [Sums]) {
     let (tiles, rest) = sums.as_chunks_mut::<ROWS>();
     let (whole, left) = left.split_at(tiles.len() * ROWS * groups);
     for (sums, rows) in tiles.iter_mut().zip(whole.chunks_exact(ROWS * groups)) {
-        tile(rows, panel, sums);
+        tile::<_, { caller::PRODUCT }>(rows, panel, sums);
     }
     // As many rows at once as are left.
     match rest.len() {
-        3 => tile(left, panel, &mut rest.as_chunks_mut::<3>().0[0]),
-        2 => tile(left, panel, &mut rest.as_chunks_mut::<2>().0[0]),
-        1 => tile(left, panel, &mut rest.as_chunks_mut::<1>().0[0]),
+        3 => tile::<_, { caller::PRODUCT }>(left, panel, &mut rest.as_chunks_mut::<3>().0[0]),
+        2 => tile::<_, { caller::PRODUCT }>(left, panel, &mut rest.as_chunks_mut::<2>().0[0]),
+        1 => tile::<_, { caller::PRODUCT }>(left, panel, &mut rest.as_chunks_mut::<1>().0[0]),
         _ => {}
     }
 }
@@ -280,7 +309,11 @@ pub(crate) fn is_supported() -> bool {
 mod portable {
     use super::{GROUP, Panel, Sums};
 
-    pub(crate) fn tile<const N: usize>(left: &[[u8; GROUP]], panel: Panel<'_>, to: &mut [Sums; N]) {
+    pub(crate) fn tile<const N: usize, const CALLER: u8>(
+        left: &[[u8; GROUP]],
+        panel: Panel<'_>,
+        to: &mut [Sums; N],
+    ) {
         *to = [Sums::default(); N];
         for (groups, weights) in left.as_chunks::<N>().0.iter().zip(panel.steps) {
             for (sums, group) in to.iter_mut().zip(groups) {
@@ -307,18 +340,30 @@ mod avx2 {
     /// Sums of `N` rows over the columns of a panel.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    pub(crate) fn tile<const N: usize>(left: &[[u8; GROUP]], panel: Panel<'_>, to: &mut [Sums; N]) {
+    pub(crate) fn tile<const N: usize, const CALLER: u8>(
+        left: &[[u8; GROUP]],
+        panel: Panel<'_>,
+        to: &mut [Sums; N],
+    ) {
         let ones = _mm256_set1_epi16(1);
         let mut sums = [[_mm256_setzero_si256(); 2]; N];
         let (mut left, mut steps) = (left.as_chunks::<N>().0, panel.steps);
         for run in panel.runs {
-            let (rows, rest) = left.split_at(2 * run.pairs);
-            let (weights, rest_of_steps) = steps.split_at(2 * run.pairs);
+            let (rows, rest) = left.split_at(4 * run.fours);
+            let (weights, rest_of_steps) = steps.split_at(4 * run.fours);
+            // Four groups of both halves of a panel are more than the registers hold.
+            fours::<N, 0, CALLER>(rows, weights, &mut sums);
+            fours::<N, 1, CALLER>(rows, weights, &mut sums);
+            let (rows, rest) = rest.split_at(2 * run.pairs);
+            let (weights, rest_of_steps) = rest_of_steps.split_at(2 * run.pairs);
             let pairs = rows.as_chunks::<2>().0.iter();
             for ([first, second], weights) in pairs.zip(weights.as_chunks::<2>().0) {
                 prefetch(&weights[0]);
                 prefetch(&weights[1]);
-                let weights = weights.map(|half| half.map(vector));
+                let weights = [
+                    [vector(weights[0][0]), vector(weights[0][1])],
+                    [vector(weights[1][0]), vector(weights[1][1])],
+                ];
                 for (sums, (first, second)) in sums.iter_mut().zip(first.iter().zip(second)) {
                     let first = _mm256_set1_epi32(pulp::cast(*first));
                     let second = _mm256_set1_epi32(pulp::cast(*second));
@@ -335,7 +380,7 @@ mod avx2 {
             let (weights, rest_of_steps) = rest_of_steps.split_at(run.single);
             for (groups, weights) in rows.iter().zip(weights) {
                 prefetch(weights);
-                let weights = weights.map(vector);
+                let weights = [vector(weights[0]), vector(weights[1])];
                 for (sums, group) in sums.iter_mut().zip(groups) {
                     let group = _mm256_set1_epi32(pulp::cast(*group));
                     for (sum, weights) in sums.iter_mut().zip(weights) {
@@ -351,6 +396,43 @@ mod avx2 {
         }
     }
 
+    /// Adds what groups that fit four by four give for half of a panel.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn fours<const N: usize, const HALF: usize, const CALLER: u8>(
+        rows: &[[[u8; GROUP]; N]],
+        weights: &[Weights],
+        to: &mut [[__m256i; 2]; N],
+    ) {
+        let ones = _mm256_set1_epi16(1);
+        let mut sums = [_mm256_setzero_si256(); N];
+        for (sum, to) in sums.iter_mut().zip(to.iter()) {
+            *sum = to[HALF];
+        }
+        let fours = rows.as_chunks::<4>().0.iter();
+        for (groups, weights) in fours.zip(weights.as_chunks::<4>().0) {
+            let mut own = [_mm256_setzero_si256(); 4];
+            for (own, weights) in own.iter_mut().zip(weights) {
+                if HALF == 0 {
+                    prefetch(weights);
+                }
+                *own = vector(weights[HALF]);
+            }
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let mut pairs = _mm256_setzero_si256();
+                for (groups, own) in groups.iter().zip(own) {
+                    let group = _mm256_set1_epi32(pulp::cast(groups[i]));
+                    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(group, own));
+                }
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+            }
+        }
+        for (sum, to) in sums.iter().zip(to) {
+            to[HALF] = *sum;
+        }
+    }
+
+    #[inline]
     fn vector(weights: [[i8; GROUP]; super::LANES]) -> __m256i {
         pulp::cast(weights)
     }
@@ -467,7 +549,7 @@ mod tests {
                 for i in 0..tile {
                     let row: Vec<[u8; GROUP]> = groups.chunks(tile).map(|all| all[i]).collect();
                     let mut wanted = [Sums::default()];
-                    portable::tile(&row, panel, &mut wanted);
+                    portable::tile::<_, { caller::PRODUCT }>(&row, panel, &mut wanted);
                     prop_assert_eq!(wanted[0], found[from + i]);
                 }
                 from += tile;
