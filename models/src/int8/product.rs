@@ -39,6 +39,10 @@ pub(crate) type Sums = [[i32; LANES]; COLUMNS / LANES];
 /// Groups of a panel that follow each other: first those whose products fit sixteen bits four by four,
 /// then those that do two by two, then those that are summed one by one.
 #[derive(Clone, Copy, Default)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only vectors need to know")
+)]
 pub(crate) struct Run {
     fours: usize,
     pairs: usize,
@@ -55,6 +59,10 @@ pub(crate) mod caller {
 
 /// One panel.
 #[derive(Clone, Copy)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only vectors need to know")
+)]
 pub(crate) struct Panel<'a> {
     /// Group after group.
     pub(crate) steps: &'a [Weights],
