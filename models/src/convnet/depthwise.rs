@@ -6,6 +6,8 @@ use crate::int8::product::LANES;
 
 /// Pixels of a kernel along one side.
 pub(super) const SIDE: usize = 3;
+/// Pixels that are computed together: as many as fit the registers beside the kernel.
+const MANY: usize = 4;
 
 /// Kernels, bias and the range that results are held to.
 pub(super) struct Depthwise {
@@ -54,7 +56,8 @@ impl Depthwise {
             .zip(most.chunks_exact_mut(width));
         for (y, (out, most)) in rows.enumerate() {
             let from = y * self.window.strides[0];
-            let x: [&[Cell]; SIDE] = std::array::from_fn(|i| &x[(from + i) * stride..][..stride]);
+            let (x, below) = x[from * stride..].split_at(stride);
+            let x: [&[Cell]; SIDE] = [x, &below[..stride], &below[stride..2 * stride]];
             if self.window.strides[1] == 1 {
                 row::<1, 0>(x, kernel, bias, self.range, out, most);
                 row::<1, 1>(x, kernel, bias, self.range, out, most);
@@ -82,16 +85,49 @@ fn row<const STEP: usize, const HALF: usize>(
     }
     let bias = load(&bias[HALF]);
     let (low, high) = (splat(range.low), splat(range.high));
-    for (i, (out, most)) in out.iter_mut().zip(most).enumerate() {
-        let mut sum: V = bias;
-        for (x, weights) in x.iter().zip(weights.as_chunks::<SIDE>().0) {
-            let x = &x[i * STEP..][..SIDE];
-            for (x, weights) in x.iter().zip(weights) {
-                sum = fma(load(&x[HALF]), *weights, sum);
+    let (fours, rest) = out.as_chunks_mut::<MANY>();
+    let (most_of_fours, most_of_rest) = most.as_chunks_mut::<MANY>();
+    let whole = fours.len() * MANY;
+    for (i, (out, most)) in fours.iter_mut().zip(most_of_fours).enumerate() {
+        let at = i * MANY * STEP;
+        pixels::<STEP, HALF, MANY>(x, at, &weights, bias, [low, high], out, most);
+    }
+    let rest = rest.as_chunks_mut::<1>().0.iter_mut();
+    let most = most_of_rest.as_chunks_mut::<1>().0;
+    for (i, (out, most)) in rest.zip(most).enumerate() {
+        let at = (whole + i) * STEP;
+        pixels::<STEP, HALF, 1>(x, at, &weights, bias, [low, high], out, most);
+    }
+}
+
+/// `N` pixels side by side, which share what they read, from place `at` of the rows on.
+#[inline]
+#[allow(clippy::too_many_arguments, reason = "the inner part of one loop")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
+fn pixels<const STEP: usize, const HALF: usize, const N: usize>(
+    x: [&[Cell]; SIDE],
+    at: usize,
+    weights: &[V; SIDE * SIDE],
+    bias: V,
+    [low, high]: [V; 2],
+    out: &mut [Cell; N],
+    most: &mut [[f32; LANES]; N],
+) {
+    let mut sums = [bias; N];
+    for (x, weights) in x.iter().zip(weights.as_chunks::<SIDE>().0) {
+        let x = &x[at..][..(N - 1) * STEP + SIDE];
+        for (column, x) in x.iter().enumerate() {
+            let x = load(&x[HALF]);
+            for (i, sum) in sums.iter_mut().enumerate() {
+                if column >= i * STEP && column < i * STEP + SIDE {
+                    *sum = fma(x, weights[column - i * STEP], *sum);
+                }
             }
         }
-        let value = min(max(sum, low), high);
-        store(value, &mut out[HALF]);
-        store(max(load(most), value), most);
+    }
+    for i in 0..N {
+        let value = min(max(sums[i], low), high);
+        store(value, &mut out[i][HALF]);
+        store(max(load(&most[i]), value), &mut most[i]);
     }
 }

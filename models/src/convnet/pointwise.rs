@@ -4,7 +4,7 @@ use super::steps;
 use super::vector::{Cell, V, add, cells, fma, load, max, min, mul, of_sums, splat, store};
 use crate::candle_graph::ops::Range;
 use crate::int8::{
-    product::{COLUMNS, GROUP, LANES, Panels, ROWS, Scale, Steps, Sums, Weights, tile},
+    product::{COLUMNS, GROUP, LANES, Panel, Panels, ROWS, Scale, Steps, Sums, caller, tile},
     quantize_again,
 };
 
@@ -64,7 +64,7 @@ impl Pointwise {
         };
         let (scales, last) = left.scales.as_chunks::<ROWS>();
         let (places, last_places) = places.as_chunks::<ROWS>();
-        let length = ROWS * job.weights.len();
+        let length = ROWS * job.weights.steps.len();
         let (values, rest) = left.values.split_at(scales.len() * length);
         let tiles = values.chunks_exact(length).zip(scales).zip(places);
         for ((values, scales), places) in tiles {
@@ -82,7 +82,6 @@ impl Pointwise {
             };
         }
         match last.len() {
-            4 => rest!(4),
             3 => rest!(3),
             2 => rest!(2),
             1 => rest!(1),
@@ -102,7 +101,7 @@ impl Pointwise {
             let from = panel * COLUMNS;
             let to = self.outputs.min(from + COLUMNS);
             let (scales, last) = left.scales.as_chunks::<ROWS>();
-            let length = ROWS * job.weights.len();
+            let length = ROWS * job.weights.steps.len();
             let (values, rest) = left.values.split_at(scales.len() * length);
             let mut at = from;
             for (values, scales) in values.chunks_exact(length).zip(scales) {
@@ -123,7 +122,6 @@ impl Pointwise {
                 };
             }
             match last.len() {
-                4 => rest!(4),
                 3 => rest!(3),
                 2 => rest!(2),
                 1 => rest!(1),
@@ -135,7 +133,7 @@ impl Pointwise {
 
 /// One panel's product.
 struct Job<'a> {
-    weights: &'a [Weights],
+    weights: Panel<'a>,
     columns: &'a Columns,
     range: Range,
 }
@@ -151,7 +149,7 @@ impl Job<'_> {
         out: &mut [Cell],
     ) {
         let mut sums = [Sums::default(); N];
-        tile(values, self.weights, &mut sums);
+        tile::<N, { caller::EXPAND }>(values, self.weights, &mut sums);
         for ((sums, scale), place) in sums.iter().zip(scales).zip(places) {
             let out = &mut out[*place as usize];
             store(self.finish::<0>(sums, *scale), &mut out[0]);
@@ -174,27 +172,17 @@ impl Job<'_> {
         out: &mut [f32],
     ) {
         let mut sums = [Sums::default(); N];
-        tile(values, self.weights, &mut sums);
+        tile::<N, { caller::PROJECT }>(values, self.weights, &mut sums);
         for (sums, scale) in sums.iter().zip(scales) {
-            let found = [
-                self.finish::<0>(sums, *scale),
-                self.finish::<1>(sums, *scale),
-            ];
-            let (whole, rest) = out[at..at + width].as_chunks_mut::<LANES>();
-            let plus = plus.map(|plus| plus[at..at + width].as_chunks::<LANES>());
-            for (i, (out, value)) in whole.iter_mut().zip(found).enumerate() {
-                let value = match plus {
-                    Some((plus, _)) => add(value, load(&plus[i])),
-                    None => value,
-                };
-                store(value, out);
-            }
-            if !rest.is_empty() {
-                let mut last = [0.0; LANES];
-                store(found[whole.len()], &mut last);
-                for (i, (out, value)) in rest.iter_mut().zip(last).enumerate() {
-                    *out = value + plus.map_or(0.0, |(_, plus)| plus[i]);
-                }
+            let out = &mut out[at..at + width];
+            // No closure here: what it calls could not be inlined.
+            let plus = match plus {
+                Some(plus) => &plus[at..at + width],
+                None => &[],
+            };
+            put(self.finish::<0>(sums, *scale), 0, plus, out);
+            if width > LANES {
+                put(self.finish::<1>(sums, *scale), LANES, plus, out);
             }
             at += stride;
         }
@@ -209,5 +197,25 @@ impl Job<'_> {
         let value = fma(sum, load(&columns.scale[HALF]), load(&columns.bias[HALF]));
         let value = max(value, splat(self.range.low));
         min(value, splat(self.range.high))
+    }
+}
+
+/// Writes eight numbers from `from` on, or as many as there is room for; `plus` may be empty.
+#[inline]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
+fn put(value: V, from: usize, plus: &[f32], out: &mut [f32]) {
+    let out = &mut out[from..];
+    let plus = plus.get(from..).unwrap_or_default();
+    if let Some(out) = out.first_chunk_mut::<LANES>() {
+        match plus.first_chunk::<LANES>() {
+            Some(plus) => store(add(value, load(plus)), out),
+            None => store(value, out),
+        }
+    } else {
+        let mut last = [0.0; LANES];
+        store(value, &mut last);
+        for (i, (out, value)) in out.iter_mut().zip(last).enumerate() {
+            *out = value + plus.get(i).copied().unwrap_or_default();
+        }
     }
 }

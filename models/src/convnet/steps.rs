@@ -1,10 +1,7 @@
 //! Pixels as whole numbers of seven bits.
 
-use super::vector::Cell;
-use crate::int8::product::{COLUMNS, GROUP, LANES, LARGEST, ROWS, Scale, Steps};
-
-/// Adding 2^23 rounds to the nearest whole number, whose low bits are the sum's.
-const ROUND: f32 = 8_388_608.0;
+use super::vector::{Cell, V, largest, load, max, min, mul, splat, steps};
+use crate::int8::product::{GROUP, LANES, LARGEST, ROWS, Scale, Steps};
 
 /// Rounds rows of `width` floats by their own ranges.
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
@@ -20,18 +17,29 @@ pub(super) fn of_rows(rows: &[f32], width: usize, to: &mut Steps) {
     let tiles = to.values.chunks_mut(ROWS * groups);
     let rows = rows.chunks(ROWS * width).zip(to.scales.chunks(ROWS));
     for (tile, (rows, scales)) in tiles.zip(rows) {
-        for (i, (row, scale)) in rows.chunks_exact(width).zip(scales).enumerate() {
-            let (whole, rest) = row.as_chunks::<COLUMNS>();
-            for (panel, values) in whole.iter().enumerate() {
-                write(tile, [panel, groups, scales.len(), i], values, *scale);
+        let mut tile = Tile::new(tile, groups, scales);
+        // Of missing rows the last one stands in.
+        let last = scales.len() - 1;
+        let mut of_rows: [(&[[f32; LANES]], &[f32]); ROWS] = Default::default();
+        for (i, row) in of_rows.iter_mut().enumerate() {
+            *row = rows[i.min(last) * width..][..width].as_chunks();
+        }
+        for half in 0..width / LANES {
+            let mut values = [splat(0.0); ROWS];
+            for (value, (whole, _)) in values.iter_mut().zip(&of_rows) {
+                *value = load(&whole[half]);
             }
-            if !rest.is_empty() {
-                // Missing columns have no weight.
-                let mut values = [scale.least; COLUMNS];
-                values[..rest.len()].copy_from_slice(rest);
-                let at = [whole.len(), groups, scales.len(), i];
-                write(tile, at, &values, *scale);
+            tile.write(half, values);
+        }
+        if !width.is_multiple_of(LANES) {
+            // Missing columns have no weight.
+            let mut values = [splat(0.0); ROWS];
+            for (value, (_, rest)) in values.iter_mut().zip(&of_rows) {
+                let mut padded = [0.0; LANES];
+                padded[..rest.len()].copy_from_slice(rest);
+                *value = load(&padded);
             }
+            tile.write(width / LANES, values);
         }
     }
 }
@@ -42,22 +50,18 @@ pub(super) fn of_rows(rows: &[f32], width: usize, to: &mut Steps) {
 pub(super) fn of_cells(cells: &[Cell], most: &[[f32; LANES]], width: usize, to: &mut Steps) {
     let groups = start(most.len(), width, to);
     for most in most {
-        let most = most.iter().fold(0.0_f32, |a, b| a.max(*b));
         to.scales.push(Scale {
-            scale: most / LARGEST,
+            scale: largest(load(most)).max(0.0) / LARGEST,
             least: 0.0,
         });
     }
-    for (panel, cells) in cells.chunks_exact(most.len()).enumerate() {
-        let tiles = to.values.chunks_mut(ROWS * groups);
-        let pixels = cells.chunks(ROWS).zip(to.scales.chunks(ROWS));
-        for (tile, (cells, scales)) in tiles.zip(pixels) {
-            for (i, (cell, scale)) in cells.iter().zip(scales).enumerate() {
-                let at = [panel, groups, scales.len(), i];
-                // A cell has as many values as a panel has columns.
-                let values: [f32; COLUMNS] = pulp::cast(*cell);
-                write(tile, at, &values, *scale);
-            }
+    let tiles = to.values.chunks_mut(ROWS * groups);
+    for (i, (tile, scales)) in tiles.zip(to.scales.chunks(ROWS)).enumerate() {
+        let mut tile = Tile::new(tile, groups, scales);
+        for (panel, cells) in cells.chunks_exact(most.len()).enumerate() {
+            let cells = &cells[i * ROWS..][..scales.len()];
+            tile.write_half::<0>(panel, cells);
+            tile.write_half::<1>(panel, cells);
         }
     }
 }
@@ -74,41 +78,75 @@ fn start(rows: usize, width: usize, to: &mut Steps) -> usize {
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
 fn range(row: &[f32]) -> (f32, f32) {
-    let (mut least, mut most) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+    let (mut least, mut most) = (splat(0.0), splat(0.0));
     let (whole, rest) = row.as_chunks::<LANES>();
     for values in whole {
-        for ((least, most), value) in least.iter_mut().zip(&mut most).zip(values) {
-            *least = least.min(*value);
-            *most = most.max(*value);
-        }
+        let values = load(values);
+        least = min(least, values);
+        most = max(most, values);
     }
-    let least = least.iter().chain(rest).fold(0.0_f32, |a, b| a.min(*b));
-    let most = most.iter().chain(rest).fold(0.0_f32, |a, b| a.max(*b));
+    let least = -largest(mul(least, splat(-1.0)));
+    let least = rest.iter().fold(least, |a, b| a.min(*b));
+    let most = rest.iter().fold(largest(most), |a, b| a.max(*b));
     (least, most)
 }
 
-/// Writes one panel's values of row `i` of a tile of `side_by_side` rows.
-#[inline]
-#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-fn write(
-    tile: &mut [[u8; GROUP]],
-    [panel, groups, side_by_side, i]: [usize; 4],
-    values: &[f32; COLUMNS],
-    scale: Scale,
-) {
-    let by = if scale.scale > 0.0 {
-        1.0 / scale.scale
-    } else {
-        0.0
-    };
-    let mut steps = [0; COLUMNS];
-    for (step, value) in steps.iter_mut().zip(values) {
-        *step = ((value - scale.least) * by + ROUND).to_bits() as u8;
+/// Rows that are rounded side by side.
+struct Tile<'a> {
+    values: &'a mut [[u8; GROUP]],
+    groups: usize,
+    /// How many of the rows there are.
+    rows: usize,
+    least: [V; ROWS],
+    by: [V; ROWS],
+}
+
+impl<'a> Tile<'a> {
+    #[inline]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
+    fn new(values: &'a mut [[u8; GROUP]], groups: usize, scales: &[Scale]) -> Self {
+        let (mut least, mut by) = ([splat(0.0); ROWS], [splat(0.0); ROWS]);
+        for (scale, (least, by)) in scales.iter().zip(least.iter_mut().zip(&mut by)) {
+            *least = splat(scale.least);
+            if scale.scale > 0.0 {
+                *by = splat(1.0 / scale.scale);
+            }
+        }
+        Self {
+            values,
+            groups,
+            rows: scales.len(),
+            least,
+            by,
+        }
     }
-    let from = panel * (COLUMNS / GROUP);
-    let end = groups.min(from + COLUMNS / GROUP);
-    let places = tile[from * side_by_side..end * side_by_side].chunks_exact_mut(side_by_side);
-    for (to, group) in places.zip(steps.as_chunks::<GROUP>().0) {
-        to[i] = *group;
+
+    /// Half of the columns of a panel; of missing rows the last one stands in.
+    #[inline]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
+    fn write_half<const HALF: usize>(&mut self, panel: usize, cells: &[Cell]) {
+        let mut values = [splat(0.0); ROWS];
+        for (i, value) in values.iter_mut().enumerate() {
+            *value = load(&cells[i.min(cells.len() - 1)][HALF]);
+        }
+        self.write(2 * panel + HALF, values);
+    }
+
+    /// The columns from `LANES · half` on; groups that a row does not have are left out.
+    #[inline]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
+    fn write(&mut self, half: usize, values: [V; ROWS]) {
+        const GROUPS: usize = LANES / GROUP;
+        let found = steps(values, &self.least, &self.by);
+        let from = half * GROUPS;
+        if self.rows == ROWS && from + GROUPS <= self.groups {
+            let to = self.values[from * ROWS..].as_chunks_mut::<ROWS>().0;
+            to[..GROUPS].copy_from_slice(&found);
+        } else {
+            let to = self.values.chunks_exact_mut(self.rows).skip(from);
+            for (to, found) in to.zip(&found) {
+                to.copy_from_slice(&found[..self.rows]);
+            }
+        }
     }
 }

@@ -1,15 +1,17 @@
 //! Eight floats side by side: vector instructions where there are some, plain arithmetic elsewhere.
 //! Both round the same way, so results do not depend on which it is.
 
-use crate::int8::product::{COLUMNS, LANES};
+use crate::int8::product::{COLUMNS, GROUP, LANES, ROWS};
 
 /// Channels of one pixel that are computed together.
 pub(super) type Cell = [[f32; LANES]; COLUMNS / LANES];
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use avx2::{V, add, fma, load, max, min, mul, of_sums, splat, store};
+pub(super) use avx2::{V, add, fma, largest, load, max, min, mul, of_sums, splat, steps, store};
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use portable::{V, add, fma, load, max, min, mul, of_sums, splat, store};
+pub(super) use portable::{
+    V, add, fma, largest, load, max, min, mul, of_sums, splat, steps, store,
+};
 
 /// Values of channels in cells, the missing ones zero.
 pub(super) fn cells(values: &[f32]) -> Vec<Cell> {
@@ -24,11 +26,13 @@ pub(super) fn cells(values: &[f32]) -> Vec<Cell> {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::{
-        __m256, _mm256_add_ps, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps,
-        _mm256_mul_ps, _mm256_set1_ps,
+        __m256, __m256i, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps,
+        _mm256_add_ps, _mm256_castps256_ps128, _mm256_cvtepi32_ps, _mm256_cvtps_epi32,
+        _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+        _mm256_packs_epi32, _mm256_packus_epi16, _mm256_set1_ps, _mm256_sub_ps,
     };
 
-    use super::LANES;
+    use super::{GROUP, LANES, ROWS};
 
     pub(in super::super) type V = __m256;
 
@@ -86,12 +90,47 @@ mod avx2 {
     pub(in super::super) fn max(a: V, b: V) -> V {
         _mm256_max_ps(a, b)
     }
+
+    /// The largest lane.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    pub(in super::super) fn largest(a: V) -> f32 {
+        let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+    }
+
+    /// `(value - least) · by`, rounded, of eight columns of some rows: the first group of every row,
+    /// then the second. Packing keeps to halves of a vector, which is the very order.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    pub(in super::super) fn steps(
+        rows: [V; ROWS],
+        least: &[V; ROWS],
+        by: &[V; ROWS],
+    ) -> [[[u8; GROUP]; ROWS]; LANES / GROUP] {
+        let first = _mm256_packs_epi32(
+            whole(rows[0], least[0], by[0]),
+            whole(rows[1], least[1], by[1]),
+        );
+        let second = _mm256_packs_epi32(
+            whole(rows[2], least[2], by[2]),
+            whole(rows[3], least[3], by[3]),
+        );
+        pulp::cast(_mm256_packus_epi16(first, second))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn whole(value: V, least: V, by: V) -> __m256i {
+        _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_sub_ps(value, least), by))
+    }
 }
 
 /// What the vector instructions are tested against.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable {
-    use super::LANES;
+    use super::{GROUP, LANES, ROWS};
 
     pub(in super::super) type V = [f32; LANES];
 
@@ -130,6 +169,24 @@ mod portable {
     pub(in super::super) fn max(a: V, b: V) -> V {
         std::array::from_fn(|i| a[i].max(b[i]))
     }
+
+    pub(in super::super) fn largest(a: V) -> f32 {
+        a.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    pub(in super::super) fn steps(
+        rows: [V; ROWS],
+        least: &[V; ROWS],
+        by: &[V; ROWS],
+    ) -> [[[u8; GROUP]; ROWS]; LANES / GROUP] {
+        let step = |row: usize, lane: usize| {
+            let value = (rows[row][lane] - least[row][lane]) * by[row][lane];
+            value.round_ties_even() as u8
+        };
+        std::array::from_fn(|group| {
+            std::array::from_fn(|row| std::array::from_fn(|i| step(row, group * GROUP + i)))
+        })
+    }
 }
 
 #[cfg(test)]
@@ -167,5 +224,17 @@ mod tests {
         // SAFETY: the processor has the instructions.
         let found = unsafe { all!(avx2) };
         assert_eq!(found, all!(portable));
+        macro_rules! steps {
+            ($of:ident) => {{
+                let rows = [0.7, 1.0, 3.0, 9.0].map(|by| $of::mul($of::load(&b), $of::splat(by)));
+                let least = [0.1, 0.0, -0.5, 0.9].map(|least| $of::splat(least));
+                let by = [80.0, 40.0, 10.0, 5.0].map(|by| $of::splat(by));
+                let steps = $of::steps(rows, &least, &by);
+                (steps, rows.map(|row| $of::largest(row)))
+            }};
+        }
+        // SAFETY: as above.
+        let found = unsafe { steps!(avx2) };
+        assert_eq!(found, steps!(portable));
     }
 }

@@ -5,6 +5,9 @@
 //! processors without VNNI have, never saturates: sums are exact, and the same on every processor. With
 //! eight bits on both sides it would saturate, and sums in more bits cost a third more instructions.
 //!
+//! Most products may even add up in sixteen bits: where the weights of a column are small enough, whatever
+//! the steps are, one widening does for two or four of them ([`Run`]).
+//!
 //! The right matrix is kept in panels of [`COLUMNS`] columns, four rows side by side, so that the kernel
 //! reads it from front to back.
 //!
@@ -20,7 +23,7 @@ pub(crate) use portable::tile;
 /// Columns of a panel: two vectors of eight sums.
 pub(crate) const COLUMNS: usize = 16;
 /// Rows of the left matrix that share a reading of the panel.
-pub(crate) const ROWS: usize = 5;
+pub(crate) const ROWS: usize = 4;
 /// Rows of the right matrix that one instruction takes.
 pub(crate) const GROUP: usize = 4;
 /// The largest step of the left side.
@@ -33,12 +36,47 @@ pub(crate) type Weights = [[[i8; GROUP]; LANES]; COLUMNS / LANES];
 /// Sums of one row over the columns of a panel.
 pub(crate) type Sums = [[i32; LANES]; COLUMNS / LANES];
 
+/// Groups of a panel that follow each other: first those whose products fit sixteen bits four by four,
+/// then those that do two by two, then those that are summed one by one.
+#[derive(Clone, Copy, Default)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only vectors need to know")
+)]
+pub(crate) struct Run {
+    fours: usize,
+    pairs: usize,
+    single: usize,
+}
+
+/// Who computes a tile. Each has a copy of the kernel, which the compiler then builds into the caller:
+/// for few groups a call costs as much as the sums.
+pub(crate) mod caller {
+    pub(crate) const PRODUCT: u8 = 0;
+    pub(crate) const EXPAND: u8 = 1;
+    pub(crate) const PROJECT: u8 = 2;
+}
+
+/// One panel.
+#[derive(Clone, Copy)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only vectors need to know")
+)]
+pub(crate) struct Panel<'a> {
+    /// Group after group.
+    pub(crate) steps: &'a [Weights],
+    runs: &'a [Run],
+}
+
 /// A matrix `[inner, columns]` in panels, with the value of one step of each column.
 pub(crate) struct Panels {
     inner: usize,
     columns: usize,
     /// Panel after panel, group after group; missing rows and columns are zero.
     steps: Vec<Weights>,
+    /// Of each panel.
+    runs: Vec<Vec<Run>>,
     scales: Vec<f32>,
     /// Sum of each column's steps.
     totals: Vec<f32>,
@@ -120,7 +158,7 @@ impl Panels {
                 0
             }
         };
-        let steps = (0..columns.div_ceil(COLUMNS))
+        let steps: Vec<Weights> = (0..columns.div_ceil(COLUMNS))
             .flat_map(|panel| (0..groups).map(move |group| (panel * COLUMNS, group * GROUP)))
             .map(|(column, row)| {
                 std::array::from_fn(|vector| {
@@ -138,6 +176,7 @@ impl Panels {
         Self {
             inner,
             columns,
+            runs: steps.chunks(groups.max(1)).map(runs).collect(),
             steps,
             scales: matrix.scales.clone(),
             totals: (0..columns).map(|column| total(column) as f32).collect(),
@@ -145,9 +184,12 @@ impl Panels {
     }
 
     /// The weights of one panel.
-    pub(crate) fn panel(&self, index: usize) -> &[Weights] {
+    pub(crate) fn panel(&self, index: usize) -> Panel<'_> {
         let groups = self.inner.div_ceil(GROUP);
-        &self.steps[index * groups..][..groups]
+        Panel {
+            steps: &self.steps[index * groups..][..groups],
+            runs: &self.runs[index],
+        }
     }
 
     /// Of each column: the value of one step, and the sum of its steps.
@@ -162,8 +204,8 @@ impl Panels {
         debug_assert_eq!(left.values.len(), left.scales.len() * groups);
         debug_assert_eq!(out.len(), left.scales.len() * self.columns);
         let mut sums = vec![Sums::default(); left.scales.len()];
-        for (panel, steps) in self.steps.chunks_exact(groups).enumerate() {
-            sum_panel(steps, &left.values, &mut sums);
+        for panel in 0..self.runs.len() {
+            sum_panel(self.panel(panel), &left.values, &mut sums);
             let columns = panel * COLUMNS..self.columns.min((panel + 1) * COLUMNS);
             let scales = &self.scales[columns.clone()];
             let totals = &self.totals[columns.clone()];
@@ -182,21 +224,78 @@ impl Panels {
     }
 }
 
+/// How the groups of a panel are summed.
+fn runs(steps: &[Weights]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut rest = steps;
+    while !rest.is_empty() {
+        let mut run = Run::default();
+        run.fours = take::<4>(&mut rest);
+        // Not so many that the next four would be torn apart.
+        while run.pairs == 0 || !rest.first_chunk::<4>().is_some_and(fit) {
+            match rest.split_first_chunk::<2>() {
+                Some((first, others)) if fit(first) => {
+                    run.pairs += 1;
+                    rest = others;
+                }
+                _ => break,
+            }
+        }
+        while !rest.first_chunk::<2>().is_some_and(fit) {
+            let Some((_, others)) = rest.split_first() else {
+                break;
+            };
+            run.single += 1;
+            rest = others;
+        }
+        runs.push(run);
+    }
+    runs
+}
+
+/// How often `N` groups at the beginning fit, which are taken away.
+fn take<const N: usize>(rest: &mut &[Weights]) -> usize {
+    let mut count = 0;
+    while let Some((first, others)) = rest.split_first_chunk::<N>()
+        && fit(first)
+    {
+        count += 1;
+        *rest = others;
+    }
+    count
+}
+
+/// Whether the products of some groups add up within sixteen bits, whatever the steps are.
+fn fit<const N: usize>(groups: &[Weights; N]) -> bool {
+    const MOST: i32 = i16::MAX as i32 / LARGEST as i32;
+    (0..COLUMNS).all(|column| {
+        (0..GROUP).step_by(2).all(|i| {
+            let (mut positive, mut negative) = (0, 0);
+            for group in groups {
+                for weight in &group.as_flattened()[column][i..i + 2] {
+                    positive += i32::from(*weight).max(0);
+                    negative += i32::from(*weight).min(0);
+                }
+            }
+            positive <= MOST && negative >= -MOST
+        })
+    })
+}
+
 /// Sums of every row of `left` over one panel.
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-fn sum_panel(steps: &[Weights], left: &[[u8; GROUP]], sums: &mut [Sums]) {
-    let groups = steps.len();
+fn sum_panel(panel: Panel<'_>, left: &[[u8; GROUP]], sums: &mut [Sums]) {
+    let groups = panel.steps.len();
     let (tiles, rest) = sums.as_chunks_mut::<ROWS>();
     let (whole, left) = left.split_at(tiles.len() * ROWS * groups);
     for (sums, rows) in tiles.iter_mut().zip(whole.chunks_exact(ROWS * groups)) {
-        tile(rows, steps, sums);
+        tile::<_, { caller::PRODUCT }>(rows, panel, sums);
     }
     // As many rows at once as are left.
     match rest.len() {
-        4 => tile(left, steps, &mut rest.as_chunks_mut::<4>().0[0]),
-        3 => tile(left, steps, &mut rest.as_chunks_mut::<3>().0[0]),
-        2 => tile(left, steps, &mut rest.as_chunks_mut::<2>().0[0]),
-        1 => tile(left, steps, &mut rest.as_chunks_mut::<1>().0[0]),
+        3 => tile::<_, { caller::PRODUCT }>(left, panel, &mut rest.as_chunks_mut::<3>().0[0]),
+        2 => tile::<_, { caller::PRODUCT }>(left, panel, &mut rest.as_chunks_mut::<2>().0[0]),
+        1 => tile::<_, { caller::PRODUCT }>(left, panel, &mut rest.as_chunks_mut::<1>().0[0]),
         _ => {}
     }
 }
@@ -216,15 +315,15 @@ pub(crate) fn is_supported() -> bool {
 /// A tile without vector instructions; what the kernel is tested against.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable {
-    use super::{GROUP, Sums, Weights};
+    use super::{GROUP, Panel, Sums};
 
-    pub(crate) fn tile<const N: usize>(
+    pub(crate) fn tile<const N: usize, const CALLER: u8>(
         left: &[[u8; GROUP]],
-        panel: &[Weights],
+        panel: Panel<'_>,
         to: &mut [Sums; N],
     ) {
         *to = [Sums::default(); N];
-        for (groups, weights) in left.as_chunks::<N>().0.iter().zip(panel) {
+        for (groups, weights) in left.as_chunks::<N>().0.iter().zip(panel.steps) {
             for (sums, group) in to.iter_mut().zip(groups) {
                 let columns = weights.as_flattened().iter();
                 for (sum, weights) in sums.as_flattened_mut().iter_mut().zip(columns) {
@@ -240,36 +339,110 @@ mod portable {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::{
-        __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi32, _mm256_madd_epi16,
+        __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi16, _mm256_add_epi32, _mm256_madd_epi16,
         _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256,
     };
 
-    use super::{GROUP, Sums, Weights};
+    use super::{GROUP, Panel, Sums, Weights};
 
     /// Sums of `N` rows over the columns of a panel.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    pub(crate) fn tile<const N: usize>(
+    pub(crate) fn tile<const N: usize, const CALLER: u8>(
         left: &[[u8; GROUP]],
-        panel: &[Weights],
+        panel: Panel<'_>,
         to: &mut [Sums; N],
     ) {
         let ones = _mm256_set1_epi16(1);
         let mut sums = [[_mm256_setzero_si256(); 2]; N];
-        for (groups, weights) in left.as_chunks::<N>().0.iter().zip(panel) {
-            prefetch(weights);
-            let weights: [__m256i; 2] = [pulp::cast(weights[0]), pulp::cast(weights[1])];
-            for (sums, group) in sums.iter_mut().zip(groups) {
-                let group = _mm256_set1_epi32(pulp::cast(*group));
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    let pairs = _mm256_maddubs_epi16(group, weights);
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+        let (mut left, mut steps) = (left.as_chunks::<N>().0, panel.steps);
+        for run in panel.runs {
+            let (rows, rest) = left.split_at(4 * run.fours);
+            let (weights, rest_of_steps) = steps.split_at(4 * run.fours);
+            // Four groups of both halves of a panel are more than the registers hold.
+            fours::<N, 0, CALLER>(rows, weights, &mut sums);
+            fours::<N, 1, CALLER>(rows, weights, &mut sums);
+            let (rows, rest) = rest.split_at(2 * run.pairs);
+            let (weights, rest_of_steps) = rest_of_steps.split_at(2 * run.pairs);
+            let pairs = rows.as_chunks::<2>().0.iter();
+            for ([first, second], weights) in pairs.zip(weights.as_chunks::<2>().0) {
+                prefetch(&weights[0]);
+                prefetch(&weights[1]);
+                let weights = [
+                    [vector(weights[0][0]), vector(weights[0][1])],
+                    [vector(weights[1][0]), vector(weights[1][1])],
+                ];
+                for (sums, (first, second)) in sums.iter_mut().zip(first.iter().zip(second)) {
+                    let first = _mm256_set1_epi32(pulp::cast(*first));
+                    let second = _mm256_set1_epi32(pulp::cast(*second));
+                    for (half, sum) in sums.iter_mut().enumerate() {
+                        let pairs = _mm256_add_epi16(
+                            _mm256_maddubs_epi16(first, weights[0][half]),
+                            _mm256_maddubs_epi16(second, weights[1][half]),
+                        );
+                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+                    }
                 }
             }
+            let (rows, rest) = rest.split_at(run.single);
+            let (weights, rest_of_steps) = rest_of_steps.split_at(run.single);
+            for (groups, weights) in rows.iter().zip(weights) {
+                prefetch(weights);
+                let weights = [vector(weights[0]), vector(weights[1])];
+                for (sums, group) in sums.iter_mut().zip(groups) {
+                    let group = _mm256_set1_epi32(pulp::cast(*group));
+                    for (sum, weights) in sums.iter_mut().zip(weights) {
+                        let pairs = _mm256_maddubs_epi16(group, weights);
+                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+                    }
+                }
+            }
+            (left, steps) = (rest, rest_of_steps);
         }
         for (to, sums) in to.iter_mut().zip(sums) {
             *to = pulp::cast(sums);
         }
+    }
+
+    /// Adds what groups that fit four by four give for half of a panel.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn fours<const N: usize, const HALF: usize, const CALLER: u8>(
+        rows: &[[[u8; GROUP]; N]],
+        weights: &[Weights],
+        to: &mut [[__m256i; 2]; N],
+    ) {
+        let ones = _mm256_set1_epi16(1);
+        let mut sums = [_mm256_setzero_si256(); N];
+        for (sum, to) in sums.iter_mut().zip(to.iter()) {
+            *sum = to[HALF];
+        }
+        let fours = rows.as_chunks::<4>().0.iter();
+        for (groups, weights) in fours.zip(weights.as_chunks::<4>().0) {
+            let mut own = [_mm256_setzero_si256(); 4];
+            for (own, weights) in own.iter_mut().zip(weights) {
+                if HALF == 0 {
+                    prefetch(weights);
+                }
+                *own = vector(weights[HALF]);
+            }
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let mut pairs = _mm256_setzero_si256();
+                for (groups, own) in groups.iter().zip(own) {
+                    let group = _mm256_set1_epi32(pulp::cast(groups[i]));
+                    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(group, own));
+                }
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+            }
+        }
+        for (sum, to) in sums.iter().zip(to) {
+            to[HALF] = *sum;
+        }
+    }
+
+    #[inline]
+    fn vector(weights: [[i8; GROUP]; super::LANES]) -> __m256i {
+        pulp::cast(weights)
     }
 
     /// Asks for the weights that are read a little later, as they come from far away.
@@ -358,7 +531,12 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let mut next = numbers(seed);
-            let mut weight = || if next().is_multiple_of(5) { i8::MIN } else { next() as i8 };
+            // Some groups are small enough to be summed two by two, at the very edge.
+            let mut weight = || match next() % 40 {
+                0 => i8::MIN,
+                1 => i8::MAX,
+                _ => (next() % 130) as i8 - 65,
+            };
             let steps: Vec<Weights> = (0..groups)
                 .map(|_| [(); 2].map(|()| [(); LANES].map(|()| [(); GROUP].map(|()| weight()))))
                 .collect();
@@ -369,7 +547,9 @@ mod tests {
             let mut found = vec![Sums::default(); rows];
             assert!(is_supported(), "tests need AVX2 and FMA");
             // SAFETY: the processor has the instructions.
-            unsafe { sum_panel(&steps, &left, &mut found) };
+            let runs = runs(&steps);
+            let panel = Panel { steps: &steps, runs: &runs };
+            unsafe { sum_panel(panel, &left, &mut found) };
             let mut from = 0;
             while from < rows {
                 let tile = ROWS.min(rows - from);
@@ -377,7 +557,7 @@ mod tests {
                 for i in 0..tile {
                     let row: Vec<[u8; GROUP]> = groups.chunks(tile).map(|all| all[i]).collect();
                     let mut wanted = [Sums::default()];
-                    portable::tile(&row, &steps, &mut wanted);
+                    portable::tile::<_, { caller::PRODUCT }>(&row, panel, &mut wanted);
                     prop_assert_eq!(wanted[0], found[from + i]);
                 }
                 from += tile;
