@@ -229,8 +229,10 @@ fn runs(steps: &[Weights]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     let mut rest = steps;
     while !rest.is_empty() {
-        let mut run = Run::default();
-        run.fours = take::<4>(&mut rest);
+        let mut run = Run {
+            fours: take::<4>(&mut rest),
+            ..Run::default()
+        };
         // Not so many that the next four would be torn apart.
         while run.pairs == 0 || !rest.first_chunk::<4>().is_some_and(fit) {
             match rest.split_first_chunk::<2>() {
