@@ -537,7 +537,7 @@ mod tests {
             let mut weight = || match next() % 40 {
                 0 => i8::MIN,
                 1 => i8::MAX,
-                _ => (next() % 130) as i8 - 65,
+                _ => ((next() % 130) as i16 - 65) as i8,
             };
             let steps: Vec<Weights> = (0..groups)
                 .map(|_| [(); 2].map(|()| [(); LANES].map(|()| [(); GROUP].map(|()| weight()))))
@@ -548,9 +548,9 @@ mod tests {
                 .collect();
             let mut found = vec![Sums::default(); rows];
             assert!(is_supported(), "tests need AVX2 and FMA");
-            // SAFETY: the processor has the instructions.
             let runs = runs(&steps);
             let panel = Panel { steps: &steps, runs: &runs };
+            // SAFETY: the processor has the instructions.
             unsafe { sum_panel(panel, &left, &mut found) };
             let mut from = 0;
             while from < rows {
