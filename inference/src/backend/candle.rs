@@ -2,7 +2,7 @@
 
 use novastream_models::candle_graph::CandleGraph;
 
-use super::{BackendError, NamedTensor, Session, Tensor, TensorData, guarded};
+use super::{BackendError, NamedTensor, Session, TensorData, finite, guarded};
 
 const NAME: &str = "candle";
 
@@ -47,19 +47,7 @@ impl Session for CandleSession {
                 backend: NAME,
                 message: e.to_string(),
             })?;
-            outputs
-                .into_iter()
-                .map(|(name, shape, values)| {
-                    if values.iter().any(|v| !v.is_finite()) {
-                        let message = "holds a value that is no number".to_owned();
-                        return Err(BackendError::Tensor { name, message });
-                    }
-                    Ok(NamedTensor {
-                        tensor: Tensor::f32(shape, values)?,
-                        name,
-                    })
-                })
-                .collect()
+            finite(outputs)
         })
     }
 

@@ -130,6 +130,25 @@ pub(crate) fn guarded<T>(
     })
 }
 
+/// Outputs of an engine that answers floats.
+pub(crate) fn finite(
+    outputs: Vec<(String, Vec<usize>, Vec<f32>)>,
+) -> Result<Vec<NamedTensor>, BackendError> {
+    outputs
+        .into_iter()
+        .map(|(name, shape, values)| {
+            if values.iter().any(|v| !v.is_finite()) {
+                let message = "holds a value that is no number".to_owned();
+                return Err(BackendError::Tensor { name, message });
+            }
+            Ok(NamedTensor {
+                tensor: Tensor::f32(shape, values)?,
+                name,
+            })
+        })
+        .collect()
+}
+
 /// Takes the output called `name` as `(shape, values)`.
 pub(crate) fn take_f32(
     outputs: &mut Vec<NamedTensor>,

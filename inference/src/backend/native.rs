@@ -2,7 +2,7 @@
 
 use novastream_models::convnet::ConvNet;
 
-use super::{BackendError, NamedTensor, Session, Tensor, TensorData, guarded};
+use super::{BackendError, NamedTensor, Session, TensorData, finite, guarded};
 
 /// Name of our own kernels.
 pub(crate) const NATIVE_ENGINE: &str = "native";
@@ -13,11 +13,6 @@ pub struct NativeSession {
 }
 
 impl NativeSession {
-    /// Whether this is the fastest way on this processor.
-    pub fn is_fast() -> bool {
-        ConvNet::is_fast()
-    }
-
     /// Loads an ONNX file.
     ///
     /// # Errors
@@ -56,18 +51,7 @@ impl Session for NativeSession {
                 backend: NATIVE_ENGINE,
                 message: e.to_string(),
             })?;
-            outputs
-                .into_iter()
-                .map(|(name, shape, values)| {
-                    if values.iter().any(|v| !v.is_finite()) {
-                        return Err(wrong(&name, "holds a value that is no number"));
-                    }
-                    Ok(NamedTensor {
-                        tensor: Tensor::f32(shape, values)?,
-                        name,
-                    })
-                })
-                .collect()
+            finite(outputs)
         })
     }
 
