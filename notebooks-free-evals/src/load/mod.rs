@@ -188,7 +188,11 @@ impl Report for LoadReport {
         if let Some(server) = &self.server {
             let rate = cell(server.answers_per_cpu_second, 1);
             table.row(["2xx per CPU second of the service".into(), rate]);
-            let slope = cell(Some(server.rss_slope_mib_per_minute), 2);
+            let slope = format!(
+                "{} ± {}",
+                cell(Some(server.rss_slope_mib_per_minute), 2),
+                cell(server.rss_slope_error_mib_per_minute, 2)
+            );
             table.row(["its memory, MiB".into(), cell(Some(server.rss_last_mib), 1)]);
             table.row(["and its slope, MiB a minute".into(), slope]);
         }

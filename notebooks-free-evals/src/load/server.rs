@@ -9,6 +9,8 @@ use crate::cpu;
 use crate::error::EvalError;
 
 const EVERY: Duration = Duration::from_millis(500);
+/// Stretches whose means tell how far a slope may be chance: looks that follow each other are alike.
+const STRETCHES: usize = 12;
 
 /// What the service's process used in the measured stretch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -27,6 +29,9 @@ pub struct ServerUse {
     pub rss_most_mib: f64,
     /// Slope of a line through all looks at it (least squares), MiB a minute.
     pub rss_slope_mib_per_minute: f64,
+    /// Standard error of that slope, MiB a minute, from the means of twelve stretches; `None` where
+    /// there are too few looks. A slope within two of it is none.
+    pub rss_slope_error_mib_per_minute: Option<f64>,
 }
 
 /// Looks at a process until it is stopped.
@@ -90,6 +95,7 @@ impl Watch {
             rss_last_mib: seen.last()?.1,
             rss_most_mib: seen.iter().map(|s| s.1).fold(first, f64::max),
             rss_slope_mib_per_minute: slope(&seen) * 60.0,
+            rss_slope_error_mib_per_minute: slope_error(&seen).map(|error| error * 60.0),
         })
     }
 }
@@ -102,11 +108,33 @@ fn look(pid: u32) -> Option<f64> {
     Some(kib / 1024.0)
 }
 
-/// Least squares; 0 for fewer than two points.
-fn slope(points: &[(f64, f64)]) -> f64 {
+fn mean(points: &[(f64, f64)]) -> (f64, f64) {
     let n = points.len() as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
-    let (x, y) = (mean(|p| p.0), mean(|p| p.1));
+    (mean(|p| p.0), mean(|p| p.1))
+}
+
+/// Standard error of the slope through the means of equal stretches (batch means).
+fn slope_error(points: &[(f64, f64)]) -> Option<f64> {
+    let size = points.len() / STRETCHES;
+    if size < 2 {
+        return None;
+    }
+    let means: Vec<(f64, f64)> = points
+        .chunks_exact(size)
+        .take(STRETCHES)
+        .map(mean)
+        .collect();
+    let (by, (x, y)) = (slope(&means), mean(&means));
+    let left = |p: &(f64, f64)| (p.1 - y - by * (p.0 - x)).powi(2);
+    let spread: f64 = means.iter().map(|p| (p.0 - x).powi(2)).sum();
+    let variance = means.iter().map(left).sum::<f64>() / (STRETCHES - 2) as f64;
+    (spread > 0.0).then(|| (variance / spread).sqrt())
+}
+
+/// Least squares; 0 for fewer than two points.
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let (x, y) = mean(points);
     let below: f64 = points.iter().map(|p| (p.0 - x).powi(2)).sum();
     if points.len() < 2 || below == 0.0 {
         return 0.0;
@@ -126,6 +154,22 @@ mod tests {
         assert!((slope(&points) - 0.5).abs() < 1e-9);
         assert_eq!(slope(&points[..1]), 0.0);
         assert_eq!(slope(&[]), 0.0);
+    }
+
+    #[test]
+    fn a_saw_that_does_not_rise_lies_within_the_error_of_its_slope_and_one_that_does_beyond() {
+        // Up and down again every 25 looks, as swaps of models do.
+        let saw = |rise: f64| -> Vec<(f64, f64)> {
+            (0..1000)
+                .map(|n| (f64::from(n) * 0.5, 300.0 + f64::from(n % 25) + rise * f64::from(n)))
+                .collect()
+        };
+        let flat = saw(0.0);
+        let error = slope_error(&flat).unwrap();
+        assert!(slope(&flat).abs() < 2.0 * error, "{} {error}", slope(&flat));
+        let rising = saw(0.01);
+        assert!(slope(&rising) > 2.0 * slope_error(&rising).unwrap());
+        assert_eq!(slope_error(&flat[..20]), None);
     }
 
     #[tokio::test]
