@@ -29,14 +29,17 @@ pub(super) fn of_rows(rows: &[f32], width: usize, to: &mut Steps) {
 /// As [`of_rows`], of so many groups, with rows of whole vectors.
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
 fn of_whole_rows(rows: &[f32], width: usize, groups: usize, to: &mut Steps) {
-    let count = rows.len() / width;
-    start(count, groups, to);
-    let Steps { values, scales } = to;
-    // All ranges come first: a range takes long to be known, but the next does not wait for it.
-    let mut bys = Vec::with_capacity(count.div_ceil(ROWS));
-    for rows in rows.chunks(ROWS * width) {
-        let count = rows.len() / width;
-        let [a, b, c, d] = side_by_side(rows, width);
+    start(rows.len() / width, groups, to);
+    let tiles = to.values.chunks_mut(ROWS * groups);
+    let tiles = tiles.zip(to.scales.chunks_mut(ROWS));
+    for ((tile, scales), rows) in tiles.zip(rows.chunks(ROWS * width)) {
+        // Of missing rows the last one stands in.
+        let last = scales.len() - 1;
+        let mut of_rows: [&[[f32; LANES]]; ROWS] = Default::default();
+        for (i, row) in of_rows.iter_mut().enumerate() {
+            *row = rows[i.min(last) * width..][..width].as_chunks().0;
+        }
+        let [a, b, c, d] = of_rows;
         // Zero is in every range.
         let (mut least, mut most) = ([splat(0.0); ROWS], [splat(0.0); ROWS]);
         for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
@@ -47,26 +50,14 @@ fn of_whole_rows(rows: &[f32], width: usize, groups: usize, to: &mut Steps) {
         }
         let least = smallest(least);
         let (scale, by) = scale(sub(largest(most), least));
-        let (mut of_rows, mut leasts, mut by_row) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        let (mut of_rows, mut leasts, mut bys) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
         store(scale, &mut of_rows);
         store(least, &mut leasts);
-        store(by, &mut by_row);
-        bys.push(by_row);
-        for (scale, least) in of_rows.iter().zip(&leasts).take(count) {
-            scales.push(Scale {
-                scale: *scale,
-                least: *least,
-            });
-        }
-    }
-    let tiles = values.chunks_mut(ROWS * groups).zip(scales.chunks(ROWS));
-    let rows = rows.chunks(ROWS * width).zip(&bys);
-    for ((tile, scales), (rows, bys)) in tiles.zip(rows) {
+        store(by, &mut bys);
         let (mut least, mut by) = ([splat(0.0); ROWS], [splat(0.0); ROWS]);
-        for (i, scale) in scales.iter().enumerate() {
-            (least[i], by[i]) = (splat(scale.least), splat(bys[i]));
+        for i in 0..ROWS {
+            (least[i], by[i]) = (splat(leasts[i]), splat(bys[i]));
         }
-        let [a, b, c, d] = side_by_side(rows, width);
         for (half, (((a, b), c), d)) in a.iter().zip(b).zip(c).zip(d).enumerate() {
             let values = [
                 mul(sub(load(a), least[0]), by[0]),
@@ -76,14 +67,10 @@ fn of_whole_rows(rows: &[f32], width: usize, groups: usize, to: &mut Steps) {
             ];
             write(tile, scales.len(), half * GROUPS, values);
         }
+        for (to, (scale, least)) in scales.iter_mut().zip(of_rows.into_iter().zip(leasts)) {
+            *to = Scale { scale, least };
+        }
     }
-}
-
-/// Rows of a tile; of missing ones the last one stands in.
-#[inline]
-fn side_by_side(rows: &[f32], width: usize) -> [&[[f32; LANES]]; ROWS] {
-    let last = rows.len() / width - 1;
-    std::array::from_fn(|i| rows[i.min(last) * width..][..width].as_chunks().0)
 }
 
 /// Rounds pixels of `width` channels, none of them negative. `cells` are panel after panel, pixel after
@@ -93,10 +80,13 @@ pub(super) fn of_cells(cells: &[Cell], most: &[[f32; LANES]], width: usize, to: 
     let groups = width.div_ceil(GROUP);
     start(most.len(), groups, to);
     let Steps { values, scales } = to;
-    let blocks = values.chunks_mut(BLOCK * groups);
-    for (block, (values, most_of_block)) in blocks.zip(most.chunks(BLOCK)).enumerate() {
+    let blocks = values
+        .chunks_mut(BLOCK * groups)
+        .zip(scales.chunks_mut(BLOCK));
+    for (block, ((values, scales), most_of_block)) in blocks.zip(most.chunks(BLOCK)).enumerate() {
         let mut bys = [[splat(0.0); ROWS]; BLOCK / ROWS];
-        for (bys, most) in bys.iter_mut().zip(most_of_block.chunks(ROWS)) {
+        let of_tiles = most_of_block.chunks(ROWS).zip(scales.chunks_mut(ROWS));
+        for (bys, (most, scales)) in bys.iter_mut().zip(of_tiles) {
             let mut rows = [splat(0.0); ROWS];
             for (row, most) in rows.iter_mut().zip(most) {
                 *row = load(most);
@@ -105,11 +95,8 @@ pub(super) fn of_cells(cells: &[Cell], most: &[[f32; LANES]], width: usize, to: 
             let (mut of_rows, mut by_row) = ([0.0; LANES], [0.0; LANES]);
             store(scale, &mut of_rows);
             store(by, &mut by_row);
-            for scale in &of_rows[..most.len()] {
-                scales.push(Scale {
-                    scale: *scale,
-                    least: 0.0,
-                });
+            for (to, scale) in scales.iter_mut().zip(of_rows) {
+                *to = Scale { scale, least: 0.0 };
             }
             for (by, by_row) in bys.iter_mut().zip(by_row) {
                 *by = splat(by_row);
@@ -136,8 +123,7 @@ pub(super) fn of_cells(cells: &[Cell], most: &[[f32; LANES]], width: usize, to: 
 
 /// Makes room.
 fn start(rows: usize, groups: usize, to: &mut Steps) {
-    to.scales.clear();
-    to.scales.reserve(rows);
+    to.scales.resize(rows, Scale::default());
     to.values.resize(rows * groups, [0; GROUP]);
 }
 
