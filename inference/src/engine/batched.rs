@@ -1,5 +1,6 @@
 //! A session whose calls share batches: rows of many callers go through the engine together.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -259,26 +260,35 @@ struct Rows {
 }
 
 impl Runner<Row, Vec<NamedTensor>> for Rows {
-    fn run(&self, rows: &[Row]) -> Result<Vec<Vec<NamedTensor>>, BackendError> {
+    fn run(&self, rows: &mut [Row]) -> Result<Vec<Vec<NamedTensor>>, BackendError> {
         let length = rows.iter().map(|r| r.length).max().unwrap_or(0);
         self.shapes.saw(rows.len(), length);
         let _spans: Vec<_> = rows.iter().map(|r| r.span.run(rows.len())).collect();
         let mut inputs: Vec<NamedTensor> = Vec::new();
-        for row in rows {
+        if let [row] = &mut *rows {
+            // A picture is large enough to be moved instead of copied.
+            inputs = std::mem::take(&mut row.tensors);
+            for input in &mut inputs {
+                input.tensor.shape.insert(0, 1);
+            }
+        }
+        // Several are copied: each may have to be run once more, alone.
+        for row in rows.iter() {
             for (at, NamedTensor { name, tensor }) in row.tensors.iter().enumerate() {
-                let mut tensor = tensor.clone();
+                let mut tensor = Cow::Borrowed(tensor);
                 if self.padded {
-                    resize(&mut tensor, length);
+                    resize(tensor.to_mut(), length);
                 }
                 match inputs.get_mut(at) {
                     None => {
+                        let mut tensor = tensor.into_owned();
                         tensor.shape.insert(0, 1);
                         inputs.push(NamedTensor {
                             name: name.clone(),
                             tensor,
                         });
                     }
-                    Some(all) => append(all, name, tensor)?,
+                    Some(all) => append(all, name, &tensor)?,
                 }
             }
         }
@@ -311,7 +321,7 @@ fn join(answers: Vec<Vec<NamedTensor>>) -> Result<Vec<NamedTensor>, BackendError
     for answer in answers {
         for NamedTensor { name, mut tensor } in answer {
             if let Some(at) = places.get(&name) {
-                append(&mut out[*at], &name, tensor)?;
+                append(&mut out[*at], &name, &tensor)?;
             } else {
                 tensor.shape.insert(0, 1);
                 places.insert(name.clone(), out.len());
@@ -323,7 +333,7 @@ fn join(answers: Vec<Vec<NamedTensor>>) -> Result<Vec<NamedTensor>, BackendError
 }
 
 /// Adds one row, without its first axis, to `all`.
-fn append(all: &mut NamedTensor, name: &str, row: Tensor) -> Result<(), BackendError> {
+fn append(all: &mut NamedTensor, name: &str, row: &Tensor) -> Result<(), BackendError> {
     if all.name != name || all.tensor.shape[1..] != row.shape {
         let message = format!(
             "has the shape {:?} beside {:?}",
@@ -331,11 +341,11 @@ fn append(all: &mut NamedTensor, name: &str, row: Tensor) -> Result<(), BackendE
         );
         return Err(wrong(name, message));
     }
-    match (&mut all.tensor.data, row.data) {
-        (TensorData::F32(all), TensorData::F32(row)) => all.extend(row),
-        (TensorData::I64(all), TensorData::I64(row)) => all.extend(row),
-        (TensorData::U8(all), TensorData::U8(row)) => all.extend(row),
-        (TensorData::Bytes(all), TensorData::Bytes(row)) => all.extend(row),
+    match (&mut all.tensor.data, &row.data) {
+        (TensorData::F32(all), TensorData::F32(row)) => all.extend_from_slice(row),
+        (TensorData::I64(all), TensorData::I64(row)) => all.extend_from_slice(row),
+        (TensorData::U8(all), TensorData::U8(row)) => all.extend_from_slice(row),
+        (TensorData::Bytes(all), TensorData::Bytes(row)) => all.extend_from_slice(row),
         _ => return Err(wrong(name, "differs in type between rows".to_owned())),
     }
     all.tensor.shape[0] += 1;

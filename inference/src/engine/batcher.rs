@@ -16,8 +16,9 @@ const FOLLOW: u64 = 8;
 
 /// Runs batches.
 pub(crate) trait Runner<I, O>: Send + Sync + 'static {
-    /// One answer an input, in order.
-    fn run(&self, inputs: &[I]) -> Result<Vec<O>, BackendError>;
+    /// One answer an input, in order. What is in a single input may be taken; of several, each may be
+    /// tried again alone.
+    fn run(&self, inputs: &mut [I]) -> Result<Vec<O>, BackendError>;
 }
 
 /// What a caller gets.
@@ -248,7 +249,7 @@ impl<I: Send + Sync + 'static, O: Send + 'static> Worker<I, O> {
             replies.push(value.reply);
         }
         let begun = Instant::now();
-        let outcomes = self.outcomes(&inputs);
+        let outcomes = self.outcomes(&mut inputs);
         let took = begun.elapsed();
         let longest = inputs.iter().map(|i| (self.length)(i)).max().unwrap_or(1);
         self.pace.learn(longest * inputs.len(), took);
@@ -262,27 +263,29 @@ impl<I: Send + Sync + 'static, O: Send + 'static> Worker<I, O> {
 
     /// One outcome an input. Where a batch fails as a whole, each input is tried alone, so that one
     /// that the model cannot take harms no other.
-    fn outcomes(&self, inputs: &[I]) -> Vec<Outcome<O>> {
+    fn outcomes(&self, inputs: &mut [I]) -> Vec<Outcome<O>> {
         match self.guarded(inputs) {
             Ok(outputs) => outputs.into_iter().map(Ok).collect(),
             Err(error) if inputs.len() == 1 => vec![Err(error)],
             Err(error) => {
-                tracing::warn!(%error, inputs = inputs.len(), "a batch failed; each is tried alone");
-                let alone = |at: usize| {
-                    let mut outputs = self.guarded(&inputs[at..=at])?;
+                let count = inputs.len();
+                tracing::warn!(%error, inputs = count, "a batch failed; each is tried alone");
+                let mut alone = |at: usize| {
+                    let mut outputs = self.guarded(&mut inputs[at..=at])?;
                     outputs.pop().ok_or_else(|| wrong_count(0, 1))
                 };
-                (0..inputs.len()).map(alone).collect()
+                (0..count).map(&mut alone).collect()
             }
         }
     }
 
-    fn guarded(&self, inputs: &[I]) -> Result<Vec<O>, BackendError> {
+    fn guarded(&self, inputs: &mut [I]) -> Result<Vec<O>, BackendError> {
+        let count = inputs.len();
         let outputs = guarded(|| self.threads.install(|| self.runner.run(inputs)))?;
-        if outputs.len() == inputs.len() {
+        if outputs.len() == count {
             Ok(outputs)
         } else {
-            Err(wrong_count(outputs.len(), inputs.len()))
+            Err(wrong_count(outputs.len(), count))
         }
     }
 }

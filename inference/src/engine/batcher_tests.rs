@@ -26,7 +26,7 @@ struct Double {
 }
 
 impl Runner<u64, u64> for Double {
-    fn run(&self, inputs: &[u64]) -> Result<Vec<u64>, BackendError> {
+    fn run(&self, inputs: &mut [u64]) -> Result<Vec<u64>, BackendError> {
         if let Some(gate) = &self.gate {
             let _ = lock(gate).recv();
         }

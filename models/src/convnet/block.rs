@@ -2,38 +2,22 @@
 //! in one go.
 //!
 //! A strip of rows goes through all three before the next one, and of the expanded map only the
-//! channels of one panel exist at a time, so that nothing wide leaves the processor's cache. Rows that
-//! the next strip needs again are carried over.
+//! channels of one panel exist at a time, and of those only the rows of one band: nothing wide leaves the
+//! processor's caches. Rows that the next band or strip needs again are kept.
 
-use super::dense::Dense;
+pub(super) use super::band::Source;
+use super::band::{Band, Shape};
 use super::depthwise::{Depthwise, SIDE};
 use super::pointwise::Pointwise;
 use super::steps;
 use super::vector::Cell;
-use crate::int8::product::{LANES, Steps};
+use crate::int8::product::{COLUMNS, LANES, ROWS, Steps};
 
-/// Bytes of one panel of a strip's expanded rows: what the first-level cache holds.
-const STRIP: usize = 32 << 10;
+/// Bytes of one panel of the expanded rows that exist together: what the first-level cache holds beside
+/// what they are made of.
+const RING: usize = 24 << 10;
 /// Bytes of a strip's rows before they are projected: what the second-level cache holds.
 const WIDE: usize = 192 << 10;
-
-/// What the wide map is made of.
-pub(super) enum Source {
-    /// The picture.
-    Dense(Dense),
-    /// A narrow map.
-    Expand(Pointwise),
-}
-
-impl Source {
-    /// Channels of the wide map.
-    pub(super) fn outputs(&self) -> usize {
-        match self {
-            Self::Dense(dense) => dense.outputs,
-            Self::Expand(expand) => expand.outputs,
-        }
-    }
-}
 
 /// The three convolutions.
 pub(super) struct Block {
@@ -45,21 +29,21 @@ pub(super) struct Block {
     out: [usize; 2],
     /// Rows of the result that are made together.
     pub(super) strip: usize,
+    /// Rows of one panel of the result of the depthwise convolution that are made together.
+    band: usize,
 }
 
 /// Memory that blocks share.
 #[derive(Default)]
 pub(super) struct Room {
-    pub(super) narrow: Steps,
-    patches: Vec<[f32; 6]>,
-    places: Vec<u32>,
-    /// Padded rows of one panel.
-    panel: Vec<Cell>,
+    bands: Vec<Band>,
+    /// Padded rows of one panel; row `i` of the map is in place `i` modulo their number.
+    ring: Vec<Cell>,
     /// The last rows of every panel, for the next strip.
     carried: Vec<Cell>,
     spread: Vec<Cell>,
     most: Vec<[f32; LANES]>,
-    steps: Steps,
+    pub(super) steps: Steps,
 }
 
 impl Block {
@@ -75,17 +59,36 @@ impl Block {
         debug_assert_eq!(source.outputs(), depthwise.channels);
         debug_assert_eq!(project.inputs, depthwise.channels);
         let cell = size_of::<Cell>();
-        let panels = depthwise.channels.div_ceil(cell / size_of::<f32>());
-        let expanded = STRIP / (wide[1] * cell) / depthwise.window.strides[0];
-        let spread = WIDE / (out[1] * panels * cell);
+        let panels = depthwise.channels.div_ceil(COLUMNS);
+        let strip = (WIDE / (out[1] * panels * cell)).clamp(1, out[0]);
+        let window = depthwise.window;
+        let stride = window.pads[1] + wide[1] + window.pads[3];
+        let rows = (RING / (stride * cell)).max(SIDE);
         Self {
-            strip: expanded.min(spread).clamp(1, out[0]),
+            strip,
+            // Pixels are expanded four by four, and a band has whole fours.
+            band: if wide[1].is_multiple_of(ROWS) {
+                (rows - SIDE) / window.strides[0] + 1
+            } else {
+                out[0]
+            },
             source,
             depthwise,
             project,
             wide,
             out,
         }
+    }
+
+    /// Channels and size of its maps.
+    pub(super) fn describe(&self) -> String {
+        let from = match &self.source {
+            Source::Dense(_) => "picture".to_owned(),
+            Source::Expand(expand) => expand.inputs.to_string(),
+        };
+        let (wide, out) = (self.depthwise.channels, self.project.outputs);
+        let [height, width] = self.out;
+        format!("block {from} > {wide} > {out} of {height}x{width}")
     }
 
     /// Values of `[height, width, channels]` of the result.
@@ -96,56 +99,64 @@ impl Block {
     /// Runs the block on `x`, rows of pixels, and adds `plus`.
     #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
     pub(super) fn run(&self, x: &[f32], plus: Option<&[f32]>, out: &mut [f32], room: &mut Room) {
-        let [height, width] = self.wide;
         let window = self.depthwise.window;
         let [top, left, _, right] = window.pads;
-        let (down, stride) = (window.strides[0], left + width + right);
+        let (down, stride) = (window.strides[0], left + self.wide[1] + right);
         let length = self.out[1] * self.project.outputs;
-        let panels = self.depthwise.channels.div_ceil(2 * LANES);
+        let panels = self.depthwise.channels.div_ceil(COLUMNS);
+        let band = self.band.min(self.strip).min(self.out[0]);
+        let shape = Shape {
+            wide: self.wide,
+            top,
+            left,
+            stride,
+            rows: (band - 1) * down + SIDE,
+        };
+        let place = |row: usize| row % shape.rows * stride;
+        // What lies beside the map stays zero from here on.
+        room.ring.clear();
+        room.ring.resize(shape.rows * stride, Cell::default());
+        grow(&mut room.carried, panels * SIDE * stride);
         let mut done = 0;
         for from in (0..self.out[0]).step_by(self.strip) {
             let to = (from + self.strip).min(self.out[0]);
-            // Rows of the padded map: those of this strip, those that are new, those to be kept.
-            let rows = [from * down, (to - 1) * down + SIDE];
-            let fresh = [done.max(top).max(rows[0]), rows[1].min(top + height)];
-            let fresh = [fresh[0].min(fresh[1]), fresh[1]];
-            let old = done.saturating_sub(rows[0]) * stride;
-            let kept = (rows[1].saturating_sub(to * down)) * stride;
-            done = rows[1];
-
-            self.prepare(x, fresh.map(|row| row - top), room);
-            room.places.clear();
-            for row in fresh[0] - rows[0]..fresh[1] - rows[0] {
-                let first = (row * stride + left) as u32;
-                room.places.extend(first..first + width as u32);
+            let old = done;
+            let mut bands = 0;
+            for first in (from..to).step_by(band) {
+                let last = (first + band).min(to);
+                let rows = [done, (last - 1) * down + SIDE];
+                done = rows[1];
+                if room.bands.len() == bands {
+                    room.bands.push(Band::default());
+                }
+                room.bands[bands].prepare(&self.source, &shape, x, rows, [first, last]);
+                bands += 1;
             }
-            let length_of_panel = (rows[1] - rows[0]) * stride;
-            room.panel.clear();
-            room.panel.resize(length_of_panel, Cell::default());
-            grow(&mut room.carried, panels * SIDE * stride);
             let pixels = (to - from) * self.out[1];
             grow(&mut room.spread, panels * pixels);
             room.most.clear();
             room.most.resize(pixels, [0.0; LANES]);
             for panel in 0..panels {
-                let carried = &mut room.carried[panel * (SIDE * stride)..];
-                room.panel[..old].copy_from_slice(&carried[..old]);
-                match &self.source {
-                    Source::Dense(dense) => {
-                        dense.fill(panel, &room.patches, &room.places, &mut room.panel);
-                    }
-                    Source::Expand(expand) => {
-                        expand.expand(panel, &room.narrow, &room.places, &mut room.panel);
+                let carried = &mut room.carried[panel * SIDE * stride..][..SIDE * stride];
+                for (row, carried) in (from * down..old).zip(carried.chunks_exact(stride)) {
+                    room.ring[place(row)..][..stride].copy_from_slice(carried);
+                }
+                let spread = &mut room.spread[panel * pixels..][..pixels];
+                let spread = spread.chunks_exact_mut(self.out[1]);
+                let mut rows = spread.zip(room.most.chunks_exact_mut(self.out[1]));
+                for band in &room.bands[..bands] {
+                    band.fill(&self.source, panel, &shape, &mut room.ring);
+                    for (y, (spread, most)) in (band.out[0]..band.out[1]).zip(&mut rows) {
+                        let mut x: [&[Cell]; SIDE] = Default::default();
+                        for (i, x) in x.iter_mut().enumerate() {
+                            *x = &room.ring[place(y * down + i)..][..stride];
+                        }
+                        self.depthwise.row(panel, x, spread, most);
                     }
                 }
-                carried[..kept].copy_from_slice(&room.panel[length_of_panel - kept..]);
-                let spread = &mut room.spread[panel * pixels..][..pixels];
-                self.depthwise.run(
-                    panel,
-                    (&room.panel, stride),
-                    (spread, self.out[1]),
-                    &mut room.most,
-                );
+                for (row, carried) in (to * down..done).zip(carried.chunks_exact_mut(stride)) {
+                    carried.copy_from_slice(&room.ring[place(row)..][..stride]);
+                }
             }
             steps::of_cells(
                 &room.spread[..panels * pixels],
@@ -156,19 +167,6 @@ impl Block {
             let strip = from * length..to * length;
             let plus = plus.map(|plus| &plus[strip.clone()]);
             self.project.project(&room.steps, plus, &mut out[strip]);
-        }
-    }
-
-    /// What the source needs for rows `from..to` of the wide map.
-    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-    fn prepare(&self, x: &[f32], rows: [usize; 2], room: &mut Room) {
-        match &self.source {
-            Source::Dense(dense) => dense.patches(x, rows, &mut room.patches),
-            Source::Expand(expand) => {
-                let length = self.wide[1] * expand.inputs;
-                let x = &x[rows[0] * length..rows[1] * length];
-                steps::of_rows(x, expand.inputs, &mut room.narrow);
-            }
         }
     }
 }

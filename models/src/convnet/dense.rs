@@ -16,6 +16,8 @@ pub(super) struct Dense {
     kernels: Vec<Vec<Cell>>,
     bias: Vec<Cell>,
     range: Range,
+    /// Scales and offsets of a row of the picture; none: it stays as it is.
+    rescale: [Vec<f32>; 2],
 }
 
 impl Dense {
@@ -48,76 +50,100 @@ impl Dense {
                 .collect(),
             bias: bias_cells,
             range,
+            rescale: Default::default(),
         }
     }
 
-    fn length(&self) -> usize {
-        self.window.kernel.iter().product::<usize>() * self.size[2]
+    /// Takes a scale and an offset of every channel, which the picture is to be rescaled with.
+    pub(super) fn rescale(&mut self, by: &[[f32; 2]]) {
+        if by.iter().all(|by| *by == [1.0, 0.0]) {
+            return;
+        }
+        let length = self.size[1] * self.size[2];
+        let of_row = || by.iter().cycle().take(length);
+        self.rescale = [
+            of_row().map(|[scale, _]| *scale).collect(),
+            of_row().map(|[_, offset]| *offset).collect(),
+        ];
     }
 
-    /// Patches of the outputs in rows `from..to`: the same value of [`ROWS`] patches side by side.
+    /// Values of a padded row of the picture.
+    fn stride(&self) -> usize {
+        (self.window.pads[1] + self.size[1] + self.window.pads[3]) * self.size[2]
+    }
+
+    /// Width of the result; the size was looked at when the network was loaded.
+    fn across(&self) -> usize {
+        let [height, width, _] = self.size;
+        self.window.output([height, width]).map_or(0, |[_, w]| w)
+    }
+
+    /// Rescaled rows of the picture, padded, that rows `rows` of the result are made of.
     #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-    pub(super) fn patches(&self, picture: &[f32], rows: [usize; 2], to: &mut Vec<[f32; ROWS]>) {
+    pub(super) fn patches(&self, picture: &[f32], rows: [usize; 2], to: &mut Vec<f32>) {
         let [height, width, channels] = self.size;
-        let [kernel_height, kernel_width] = self.window.kernel;
         let [top, left, ..] = self.window.pads;
-        let length = self.length();
-        // The size was looked at when the network was loaded.
-        let across = self.window.output([height, width]).map_or(0, |[_, w]| w);
-        let pixels = (rows[1] - rows[0]) * across;
+        let stride = self.stride();
+        let from = rows[0] * self.window.strides[0];
+        let count = match rows[1].saturating_sub(rows[0]) {
+            0 => 0,
+            more => (more - 1) * self.window.strides[0] + self.window.kernel[0],
+        };
         to.clear();
-        to.resize(pixels.div_ceil(ROWS) * length, [0.0; ROWS]);
-        for pixel in 0..pixels {
-            let tile = &mut to[pixel / ROWS * length..][..length];
-            let lane = pixel % ROWS;
-            let y = (rows[0] + pixel / across) * self.window.strides[0];
-            let x = pixel % across * self.window.strides[1];
-            // Columns of the kernel that lie on the picture.
-            let first = left.saturating_sub(x).min(kernel_width);
-            let last = (width + left).saturating_sub(x).clamp(first, kernel_width);
-            for row in 0..kernel_height {
-                let Some(y) = (y + row).checked_sub(top).filter(|y| *y < height) else {
-                    continue;
-                };
-                if first == last {
-                    continue;
-                }
-                let from = (y * width + x + first - left) * channels;
-                let values = &picture[from..from + (last - first) * channels];
-                let tile = &mut tile[(row * kernel_width + first) * channels..];
-                for (to, value) in tile.iter_mut().zip(values) {
-                    to[lane] = *value;
-                }
+        to.resize(count * stride, 0.0);
+        for (row, to) in (from..).zip(to.chunks_exact_mut(stride)) {
+            let Some(row) = row.checked_sub(top).filter(|row| *row < height) else {
+                continue;
+            };
+            let length = width * channels;
+            let to = &mut to[left * channels..][..length];
+            let from = &picture[row * length..][..length];
+            let [scales, offsets] = &self.rescale;
+            if scales.is_empty() {
+                to.copy_from_slice(from);
+            }
+            let by = scales.iter().zip(offsets);
+            for ((to, from), (scale, offset)) in to.iter_mut().zip(from).zip(by) {
+                *to = from * scale + offset;
             }
         }
     }
 
-    /// One panel of every patch's outputs; patch `i` goes to cell `places[i]` of `out`.
+    /// One panel of the rows of the result that `rows` of the picture are for; pixel `i` goes to cell
+    /// `places[i]` of `out`.
     #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-    pub(super) fn fill(
-        &self,
-        panel: usize,
-        patches: &[[f32; ROWS]],
-        places: &[u32],
-        out: &mut [Cell],
-    ) {
+    pub(super) fn fill(&self, panel: usize, rows: &[f32], places: &[u32], out: &mut [Cell]) {
+        let (stride, [height, width], across) = (self.stride(), self.window.kernel, self.across());
+        let length = width * self.size[2];
+        let step = self.window.strides[1] * self.size[2];
         let (kernel, bias) = (&self.kernels[panel], &self.bias[panel]);
         let (low, high) = (splat(self.range.low), splat(self.range.high));
-        let tiles = patches.chunks_exact(kernel.len());
-        for (patches, places) in tiles.zip(places.chunks(ROWS)) {
-            let mut sums = [[load(&bias[0]), load(&bias[1])]; ROWS];
-            for (values, weights) in patches.iter().zip(kernel) {
-                let weights = [load(&weights[0]), load(&weights[1])];
-                for (sums, value) in sums.iter_mut().zip(values) {
-                    let value = splat(*value);
-                    sums[0] = fma(value, weights[0], sums[0]);
-                    sums[1] = fma(value, weights[1], sums[1]);
+        for (y, places) in places.chunks(across).enumerate() {
+            let rows = &rows[y * self.window.strides[0] * stride..][..height * stride];
+            for (tile, places) in places.chunks(ROWS).enumerate() {
+                let mut sums = [[load(&bias[0]), load(&bias[1])]; ROWS];
+                let of_rows = rows.chunks_exact(stride).zip(kernel.chunks_exact(length));
+                for (row, weights) in of_rows {
+                    let mut x: [&[f32]; ROWS] = [&[]; ROWS];
+                    for (i, x) in x.iter_mut().enumerate() {
+                        // Of missing pixels the last one stands in.
+                        let pixel = tile * ROWS + i.min(places.len() - 1);
+                        *x = &row[pixel * step..][..length];
+                    }
+                    for (at, weights) in weights[..length].iter().enumerate() {
+                        let weights = [load(&weights[0]), load(&weights[1])];
+                        for (sums, x) in sums.iter_mut().zip(&x) {
+                            let value = splat(x[at]);
+                            sums[0] = fma(value, weights[0], sums[0]);
+                            sums[1] = fma(value, weights[1], sums[1]);
+                        }
+                    }
                 }
-            }
-            for (place, sums) in places.iter().zip(sums) {
-                let out = &mut out[*place as usize];
-                store(min(max(sums[0], low), high), &mut out[0]);
-                store(min(max(sums[1], low), high), &mut out[1]);
+                for (place, sums) in places.iter().zip(sums) {
+                    let out = &mut out[*place as usize];
+                    store(min(max(sums[0], low), high), &mut out[0]);
+                    store(min(max(sums[1], low), high), &mut out[1]);
+                }
             }
         }
     }

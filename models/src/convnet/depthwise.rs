@@ -6,8 +6,9 @@ use crate::int8::product::LANES;
 
 /// Pixels of a kernel along one side.
 pub(super) const SIDE: usize = 3;
-/// Pixels that are computed together: as many as fit the registers beside the kernel.
-const MANY: usize = 4;
+/// Pixels that are computed together: as many as fit the registers beside a row of the kernel. Each is a
+/// chain of sums that wait for each other.
+const MANY: usize = 8;
 
 /// Kernels, bias and the range that results are held to.
 pub(super) struct Depthwise {
@@ -40,8 +41,29 @@ impl Depthwise {
         }
     }
 
+    /// One panel of a row, of the three padded rows `x`; `most` is raised to the largest values of each
+    /// pixel.
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
+    pub(super) fn row(
+        &self,
+        panel: usize,
+        x: [&[Cell]; SIDE],
+        out: &mut [Cell],
+        most: &mut [[f32; LANES]],
+    ) {
+        let (kernel, bias) = (&self.kernels[panel], &self.bias[panel]);
+        if self.window.strides[1] == 1 {
+            row::<1, 0>(x, kernel, bias, self.range, out, most);
+            row::<1, 1>(x, kernel, bias, self.range, out, most);
+        } else {
+            row::<2, 0>(x, kernel, bias, self.range, out, most);
+            row::<2, 1>(x, kernel, bias, self.range, out, most);
+        }
+    }
+
     /// One panel of some rows. `x` has every padded row that is needed, `stride` cells each; `out` has
-    /// rows of `width`. `most` is raised to the largest values of each pixel.
+    /// rows of `width`.
+    #[cfg(test)]
     #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
     pub(super) fn run(
         &self,
@@ -50,21 +72,14 @@ impl Depthwise {
         (out, width): (&mut [Cell], usize),
         most: &mut [[f32; LANES]],
     ) {
-        let (kernel, bias) = (&self.kernels[panel], &self.bias[panel]);
         let rows = out
             .chunks_exact_mut(width)
             .zip(most.chunks_exact_mut(width));
         for (y, (out, most)) in rows.enumerate() {
             let from = y * self.window.strides[0];
             let (x, below) = x[from * stride..].split_at(stride);
-            let x: [&[Cell]; SIDE] = [x, &below[..stride], &below[stride..2 * stride]];
-            if self.window.strides[1] == 1 {
-                row::<1, 0>(x, kernel, bias, self.range, out, most);
-                row::<1, 1>(x, kernel, bias, self.range, out, most);
-            } else {
-                row::<2, 0>(x, kernel, bias, self.range, out, most);
-                row::<2, 1>(x, kernel, bias, self.range, out, most);
-            }
+            let x = [x, &below[..stride], &below[stride..2 * stride]];
+            self.row(panel, x, out, most);
         }
     }
 }
@@ -85,18 +100,33 @@ fn row<const STEP: usize, const HALF: usize>(
     }
     let bias = load(&bias[HALF]);
     let (low, high) = (splat(range.low), splat(range.high));
-    let (fours, rest) = out.as_chunks_mut::<MANY>();
-    let (most_of_fours, most_of_rest) = most.as_chunks_mut::<MANY>();
-    let whole = fours.len() * MANY;
-    for (i, (out, most)) in fours.iter_mut().zip(most_of_fours).enumerate() {
+    let (whole, rest) = out.as_chunks_mut::<MANY>();
+    let (most_of_whole, most_of_rest) = most.as_chunks_mut::<MANY>();
+    let done = whole.len() * MANY;
+    for (i, (out, most)) in whole.iter_mut().zip(most_of_whole).enumerate() {
         let at = i * MANY * STEP;
         pixels::<STEP, HALF, MANY>(x, at, &weights, bias, [low, high], out, most);
     }
-    let rest = rest.as_chunks_mut::<1>().0.iter_mut();
-    let most = most_of_rest.as_chunks_mut::<1>().0;
-    for (i, (out, most)) in rest.zip(most).enumerate() {
-        let at = (whole + i) * STEP;
-        pixels::<STEP, HALF, 1>(x, at, &weights, bias, [low, high], out, most);
+    // As many pixels at once as are left.
+    macro_rules! rest {
+        ($n:literal) => {
+            if let (Some(out), Some(most)) =
+                (rest.first_chunk_mut(), most_of_rest.first_chunk_mut())
+            {
+                let at = done * STEP;
+                pixels::<STEP, HALF, $n>(x, at, &weights, bias, [low, high], out, most);
+            }
+        };
+    }
+    match rest.len() {
+        1 => rest!(1),
+        2 => rest!(2),
+        3 => rest!(3),
+        4 => rest!(4),
+        5 => rest!(5),
+        6 => rest!(6),
+        7 => rest!(7),
+        _ => {}
     }
 }
 

@@ -11,19 +11,23 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::candle_graph::{GraphError, NamedTensor, Port, check_shape, port};
 use crate::int8::product;
 use crate::manifest::Dim;
 use crate::onnx;
 use conv::MAX_SIDE;
-use plan::{Op, Plan};
+use op::Op;
+use plan::Plan;
 
+mod band;
 mod block;
 mod conv;
 mod dense;
 mod depthwise;
 mod head;
+mod op;
 mod plan;
 mod pointwise;
 mod steps;
@@ -132,25 +136,26 @@ impl ConvNet {
         };
         check_shape(&self.input, shape, pictures.len()).map_err(fail)?;
         // It would pass through whole numbers unseen.
-        if !pictures.iter().all(|value| value.is_finite()) {
+        // Without a way out, so that many are looked at together.
+        if !pictures
+            .iter()
+            .fold(true, |all, value| all & value.is_finite())
+        {
             return Err(fail("holds a value that is no number".to_owned()));
         }
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut room = rooms.pop().unwrap_or_default();
-        drop(rooms);
+        let mut room = self.room();
         let mut values: Vec<Vec<f32>> = vec![Vec::new(); self.outputs.len()];
         for picture in pictures.chunks_exact(self.plan.lengths[0]) {
             // SAFETY: there is no network on a processor without the instructions.
             #[allow(unsafe_code, reason = "calls what is compiled for some processors")]
             unsafe {
-                self.picture(picture, &mut room);
+                self.picture(picture, &mut room, &mut || {});
             }
             for (values, (_, buffer)) in values.iter_mut().zip(&self.outputs) {
                 values.extend_from_slice(&room.buffers[*buffer]);
             }
         }
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        rooms.push(room);
+        self.put_back(room);
         let named = self.outputs.iter().zip(values).map(|((port, _), values)| {
             let shape = vec![shape[0], values.len() / shape[0]];
             (port.name.clone(), shape, values)
@@ -158,34 +163,74 @@ impl ConvNet {
         Ok(named.collect())
     }
 
+    /// What the steps of the network are and how long each takes for one picture.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn step_times(&self, picture: &[f32]) -> Result<Vec<(String, Duration)>, GraphError> {
+        let fail = |message: String| GraphError::Input {
+            name: self.input.name.clone(),
+            message,
+        };
+        if picture.len() != self.plan.lengths[0] {
+            return Err(fail("is not one picture".to_owned()));
+        }
+        let mut room = self.room();
+        let mut times = Vec::with_capacity(self.plan.steps.len());
+        let mut last = Instant::now();
+        let mut tick = || {
+            let now = Instant::now();
+            times.push(now - last);
+            last = now;
+        };
+        // SAFETY: there is no network on a processor without the instructions.
+        #[allow(unsafe_code, reason = "calls what is compiled for some processors")]
+        unsafe {
+            self.picture(picture, &mut room, &mut tick);
+        }
+        self.put_back(room);
+        let names = self.plan.steps.iter().map(|step| step.op.describe());
+        Ok(names.zip(times).collect())
+    }
+
+    fn room(&self) -> Room {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.pop().unwrap_or_default()
+    }
+
+    fn put_back(&self, room: Room) {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.push(room);
+    }
+
+    /// Runs all steps and calls `after` after each.
     #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-    fn picture(&self, picture: &[f32], room: &mut Room) {
+    fn picture(&self, picture: &[f32], room: &mut Room, after: &mut dyn FnMut()) {
         let Room { buffers, block } = room;
         buffers.resize_with(self.plan.lengths.len(), Vec::new);
-        for (buffer, length) in buffers.iter_mut().zip(&self.plan.lengths) {
+        // The first stands for the picture, which is where it is.
+        for (buffer, length) in buffers.iter_mut().zip(&self.plan.lengths).skip(1) {
             buffer.resize(*length, 0.0);
-        }
-        let rescale = &self.plan.rescale;
-        let pixels = picture.chunks_exact(rescale.len());
-        for (to, from) in buffers[0].chunks_exact_mut(rescale.len()).zip(pixels) {
-            for ((to, from), [scale, offset]) in to.iter_mut().zip(from).zip(rescale) {
-                *to = from * scale + offset;
-            }
         }
         for step in &self.plan.steps {
             // A step makes a buffer of its own, after those that it reads.
-            let (before, after) = buffers.split_at_mut(step.to);
-            let (from, to) = (before[step.from].as_slice(), after[0].as_mut_slice());
+            let (before, others) = buffers.split_at_mut(step.to);
+            let to = others[0].as_mut_slice();
+            let from = match step.from {
+                0 => picture,
+                from => before[from].as_slice(),
+            };
             match &step.op {
                 Op::Block(part, plus) => {
                     let plus = plus.map(|buffer| before[buffer].as_slice());
                     part.run(from, plus, to, block);
                 }
-                Op::Pointwise(part) => part.run(from, to, &mut block.narrow),
+                Op::Pointwise(part) => part.run(from, to, &mut block.steps),
                 Op::Pool => head::pool(from, to),
                 Op::Linear(part) => part.run(from, to),
                 Op::Softmax => head::softmax(from, to),
             }
+            after();
         }
     }
 }

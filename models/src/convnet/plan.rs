@@ -10,6 +10,7 @@ use super::conv::{ALL, Conv, clip, spreads};
 use super::dense::Dense;
 use super::depthwise::{Depthwise, SIDE};
 use super::head::Linear;
+use super::op::Op;
 use super::pointwise::Pointwise;
 use crate::candle_graph::{
     GraphError,
@@ -18,17 +19,6 @@ use crate::candle_graph::{
 };
 use crate::onnx::proto::NodeProto;
 
-/// One operation; numbers are buffers.
-pub(super) enum Op {
-    /// Three convolutions, and a map that is added.
-    Block(Box<Block>, Option<usize>),
-    Pointwise(Pointwise),
-    /// Mean over all pixels.
-    Pool,
-    Linear(Linear),
-    Softmax,
-}
-
 /// An operation from one buffer into another.
 pub(super) struct Step {
     pub(super) op: Op,
@@ -36,12 +26,10 @@ pub(super) struct Step {
     pub(super) to: usize,
 }
 
-/// The steps, and how many values each buffer has. Buffer 0 is the rescaled picture.
+/// The steps, and how many values each buffer has. Buffer 0 is the picture.
 pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
     pub(super) lengths: Vec<usize>,
-    /// Scale and offset of every channel of the picture.
-    pub(super) rescale: Vec<[f32; 2]>,
 }
 
 /// What a name of the graph stands for.
@@ -84,8 +72,8 @@ pub(super) fn plan<'a>(
         plan: Plan {
             steps: Vec::new(),
             lengths: vec![size.iter().product()],
-            rescale: vec![[1.0, 0.0]; size[2]],
         },
+        rescale: vec![[1.0, 0.0]; size[2]],
     };
     for proto in nodes {
         planner.node(proto)?;
@@ -106,6 +94,8 @@ struct Planner<'a> {
     values: HashMap<&'a str, Value>,
     size: [usize; 3],
     plan: Plan,
+    /// Scale and offset of every channel of the picture.
+    rescale: Vec<[f32; 2]>,
 }
 
 impl<'a> Planner<'a> {
@@ -220,7 +210,9 @@ impl<'a> Planner<'a> {
                     self.rescale(&conv);
                     Value::Picture(true)
                 } else if conv.group == 1 && spread {
-                    let dense = Dense::new(conv.window, self.size, conv.weights, &conv.bias, range);
+                    let mut dense =
+                        Dense::new(conv.window, self.size, conv.weights, &conv.bias, range);
+                    dense.rescale(&self.rescale);
                     Value::Wide(Source::Dense(dense), 0, size)
                 } else {
                     return node.fail("must be followed by a depthwise convolution");
@@ -297,7 +289,7 @@ impl<'a> Planner<'a> {
 
     fn rescale(&mut self, conv: &Conv<'_>) {
         let numbers = conv.weights.iter().zip(&conv.bias);
-        for ([scale, offset], (by, plus)) in self.plan.rescale.iter_mut().zip(numbers) {
+        for ([scale, offset], (by, plus)) in self.rescale.iter_mut().zip(numbers) {
             *scale *= by;
             *offset = *offset * by + plus;
         }

@@ -4,7 +4,9 @@ use super::steps;
 use super::vector::{Cell, V, add, cells, fma, load, max, min, mul, of_sums, splat, store};
 use crate::candle_graph::ops::Range;
 use crate::int8::{
-    product::{COLUMNS, GROUP, LANES, Panel, Panels, ROWS, Scale, Steps, Sums, caller, tile},
+    product::{
+        COLUMNS, GROUP, LANES, Panel, Panels, ROWS, Scale, Steps, Sums, caller, half_tile, tile,
+    },
     quantize_again,
 };
 
@@ -172,7 +174,11 @@ impl Job<'_> {
         out: &mut [f32],
     ) {
         let mut sums = [Sums::default(); N];
-        tile::<N, { caller::PROJECT }>(values, self.weights, &mut sums);
+        if width > LANES {
+            tile::<N, { caller::PROJECT }>(values, self.weights, &mut sums);
+        } else {
+            half_tile::<N, { caller::PROJECT }>(values, self.weights, &mut sums);
+        }
         for (sums, scale) in sums.iter().zip(scales) {
             let out = &mut out[at..at + width];
             // No closure here: what it calls could not be inlined.
@@ -214,8 +220,15 @@ fn put(value: V, from: usize, plus: &[f32], out: &mut [f32]) {
     } else {
         let mut last = [0.0; LANES];
         store(value, &mut last);
-        for (i, (out, value)) in out.iter_mut().zip(last).enumerate() {
-            *out = value + plus.get(i).copied().unwrap_or_default();
-        }
+        put_last(&last, plus, out);
+    }
+}
+
+/// As many numbers as there is room for.
+#[cold]
+#[inline(never)]
+fn put_last(values: &[f32; LANES], plus: &[f32], out: &mut [f32]) {
+    for (i, (out, value)) in out.iter_mut().zip(values).enumerate() {
+        *out = value + plus.get(i).copied().unwrap_or_default();
     }
 }

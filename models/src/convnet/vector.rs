@@ -7,10 +7,12 @@ use crate::int8::product::{COLUMNS, GROUP, LANES, ROWS};
 pub(super) type Cell = [[f32; LANES]; COLUMNS / LANES];
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use avx2::{V, add, fma, largest, load, max, min, mul, of_sums, splat, steps, store};
+pub(super) use avx2::{
+    V, add, div, fma, largest, load, max, min, mul, of_sums, smallest, splat, steps, store, sub,
+};
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) use portable::{
-    V, add, fma, largest, load, max, min, mul, of_sums, splat, steps, store,
+    V, add, div, fma, largest, load, max, min, mul, of_sums, smallest, splat, steps, store, sub,
 };
 
 /// Values of channels in cells, the missing ones zero.
@@ -26,10 +28,11 @@ pub(super) fn cells(values: &[f32]) -> Vec<Cell> {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::{
-        __m256, __m256i, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps,
-        _mm256_add_ps, _mm256_castps256_ps128, _mm256_cvtepi32_ps, _mm256_cvtps_epi32,
-        _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
-        _mm256_packs_epi32, _mm256_packus_epi16, _mm256_set1_ps, _mm256_sub_ps,
+        __m256, _mm256_add_ps, _mm256_castpd_ps, _mm256_castps_pd, _mm256_cvtepi32_ps,
+        _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps,
+        _mm256_mul_ps, _mm256_packs_epi32, _mm256_packus_epi16, _mm256_permute2f128_ps,
+        _mm256_set1_ps, _mm256_sub_ps, _mm256_unpackhi_pd, _mm256_unpackhi_ps, _mm256_unpacklo_pd,
+        _mm256_unpacklo_ps,
     };
 
     use super::{GROUP, LANES, ROWS};
@@ -91,39 +94,45 @@ mod avx2 {
         _mm256_max_ps(a, b)
     }
 
-    /// The largest lane.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    pub(in super::super) fn largest(a: V) -> f32 {
-        let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
-        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
-        _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+    pub(in super::super) fn sub(a: V, b: V) -> V {
+        _mm256_sub_ps(a, b)
     }
 
-    /// `(value - least) · by`, rounded, of eight columns of some rows: the first group of every row,
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    pub(in super::super) fn div(a: V, b: V) -> V {
+        _mm256_div_ps(a, b)
+    }
+
+    /// One lane of each row, twice over.
+    macro_rules! across {
+        ($name:ident, $of:ident) => {
+            #[inline]
+            #[target_feature(enable = "avx2,fma")]
+            pub(in super::super) fn $name([a, b, c, d]: [V; ROWS]) -> V {
+                let ab = $of(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let cd = $of(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                let (ab, cd) = (_mm256_castps_pd(ab), _mm256_castps_pd(cd));
+                let first = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
+                let of_halves = $of(first, _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd)));
+                $of(of_halves, _mm256_permute2f128_ps::<1>(of_halves, of_halves))
+            }
+        };
+    }
+    across!(largest, max);
+    across!(smallest, min);
+
+    /// Rounds eight columns of some rows: the first group of every row,
     /// then the second. Packing keeps to halves of a vector, which is the very order.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    pub(in super::super) fn steps(
-        rows: [V; ROWS],
-        least: &[V; ROWS],
-        by: &[V; ROWS],
-    ) -> [[[u8; GROUP]; ROWS]; LANES / GROUP] {
-        let first = _mm256_packs_epi32(
-            whole(rows[0], least[0], by[0]),
-            whole(rows[1], least[1], by[1]),
-        );
-        let second = _mm256_packs_epi32(
-            whole(rows[2], least[2], by[2]),
-            whole(rows[3], least[3], by[3]),
-        );
+    pub(in super::super) fn steps(rows: [V; ROWS]) -> [[u8; GROUP]; ROWS * LANES / GROUP] {
+        let [a, b, c, d] = rows;
+        let first = _mm256_packs_epi32(_mm256_cvtps_epi32(a), _mm256_cvtps_epi32(b));
+        let second = _mm256_packs_epi32(_mm256_cvtps_epi32(c), _mm256_cvtps_epi32(d));
         pulp::cast(_mm256_packus_epi16(first, second))
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    fn whole(value: V, least: V, by: V) -> __m256i {
-        _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_sub_ps(value, least), by))
     }
 }
 
@@ -170,21 +179,27 @@ mod portable {
         std::array::from_fn(|i| a[i].max(b[i]))
     }
 
-    pub(in super::super) fn largest(a: V) -> f32 {
-        a.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    pub(in super::super) fn sub(a: V, b: V) -> V {
+        std::array::from_fn(|i| a[i] - b[i])
     }
 
-    pub(in super::super) fn steps(
-        rows: [V; ROWS],
-        least: &[V; ROWS],
-        by: &[V; ROWS],
-    ) -> [[[u8; GROUP]; ROWS]; LANES / GROUP] {
-        let step = |row: usize, lane: usize| {
-            let value = (rows[row][lane] - least[row][lane]) * by[row][lane];
-            value.round_ties_even() as u8
-        };
-        std::array::from_fn(|group| {
-            std::array::from_fn(|row| std::array::from_fn(|i| step(row, group * GROUP + i)))
+    pub(in super::super) fn div(a: V, b: V) -> V {
+        std::array::from_fn(|i| a[i] / b[i])
+    }
+
+    pub(in super::super) fn largest(rows: [V; ROWS]) -> V {
+        std::array::from_fn(|i| rows[i % ROWS].into_iter().fold(f32::NEG_INFINITY, f32::max))
+    }
+
+    pub(in super::super) fn smallest(rows: [V; ROWS]) -> V {
+        std::array::from_fn(|i| rows[i % ROWS].into_iter().fold(f32::INFINITY, f32::min))
+    }
+
+    pub(in super::super) fn steps(rows: [V; ROWS]) -> [[u8; GROUP]; ROWS * LANES / GROUP] {
+        let step = |row: usize, lane: usize| rows[row][lane].round_ties_even() as u8;
+        std::array::from_fn(|at| {
+            let (group, row) = (at / ROWS, at % ROWS);
+            std::array::from_fn(|i| step(row, group * GROUP + i))
         })
     }
 }
@@ -209,6 +224,8 @@ mod tests {
                 let values = [
                     $of::add(x, y),
                     $of::mul(x, y),
+                    $of::sub(x, y),
+                    $of::div(x, y),
                     $of::fma(x, y, $of::splat(0.3)),
                     $of::min(x, y),
                     $of::max(x, y),
@@ -229,8 +246,13 @@ mod tests {
                 let rows = [0.7, 1.0, 3.0, 9.0].map(|by| $of::mul($of::load(&b), $of::splat(by)));
                 let least = [0.1, 0.0, -0.5, 0.9].map(|least| $of::splat(least));
                 let by = [80.0, 40.0, 10.0, 5.0].map(|by| $of::splat(by));
-                let steps = $of::steps(rows, &least, &by);
-                (steps, rows.map(|row| $of::largest(row)))
+                let value = |i: usize| $of::mul($of::sub(rows[i], least[i]), by[i]);
+                let across = [$of::largest(rows), $of::smallest(rows)].map(|value| {
+                    let mut to = [0.0; 8];
+                    $of::store(value, &mut to);
+                    to
+                });
+                ($of::steps([value(0), value(1), value(2), value(3)]), across)
             }};
         }
         // SAFETY: as above.

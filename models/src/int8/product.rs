@@ -16,9 +16,9 @@
 
 use super::Quantized;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx2::tile;
+pub(crate) use avx2::{half_tile, tile};
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) use portable::tile;
+pub(crate) use portable::{half_tile, tile};
 
 /// Columns of a panel: two vectors of eight sums.
 pub(crate) const COLUMNS: usize = 16;
@@ -335,6 +335,15 @@ mod portable {
                 }
             }
         }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn half_tile<const N: usize, const CALLER: u8>(
+        left: &[[u8; GROUP]],
+        panel: Panel<'_>,
+        to: &mut [Sums; N],
+    ) {
+        tile::<N, CALLER>(left, panel, to);
     }
 }
 

@@ -5,12 +5,34 @@ use std::arch::x86_64::{
     _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256,
 };
 
-use super::{GROUP, Panel, Sums, Weights};
+use super::{GROUP, Panel, Sums, Weights, caller};
 
 /// Sums of `N` rows over the columns of a panel.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(crate) fn tile<const N: usize, const CALLER: u8>(
+    left: &[[u8; GROUP]],
+    panel: Panel<'_>,
+    to: &mut [Sums; N],
+) {
+    halves::<N, 2, CALLER>(left, panel, to);
+}
+
+/// As [`tile`], over the first half of the columns; the other sums are zero.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn half_tile<const N: usize, const CALLER: u8>(
+    left: &[[u8; GROUP]],
+    panel: Panel<'_>,
+    to: &mut [Sums; N],
+) {
+    halves::<N, 1, CALLER>(left, panel, to);
+}
+
+/// Sums over the first halves of a panel.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn halves<const N: usize, const HALVES: usize, const CALLER: u8>(
     left: &[[u8; GROUP]],
     panel: Panel<'_>,
     to: &mut [Sums; N],
@@ -23,13 +45,17 @@ pub(crate) fn tile<const N: usize, const CALLER: u8>(
         let (weights, rest_of_steps) = steps.split_at(4 * run.fours);
         // Four groups of both halves of a panel are more than the registers hold.
         fours::<N, 0, CALLER>(rows, weights, &mut sums);
-        fours::<N, 1, CALLER>(rows, weights, &mut sums);
+        if HALVES > 1 {
+            fours::<N, 1, CALLER>(rows, weights, &mut sums);
+        }
         let (rows, rest) = rest.split_at(2 * run.pairs);
         let (weights, rest_of_steps) = rest_of_steps.split_at(2 * run.pairs);
         let pairs = rows.as_chunks::<2>().0.iter();
         for ([first, second], weights) in pairs.zip(weights.as_chunks::<2>().0) {
-            prefetch(&weights[0]);
-            prefetch(&weights[1]);
+            if CALLER == caller::PRODUCT {
+                prefetch(&weights[0]);
+                prefetch(&weights[1]);
+            }
             let weights = [
                 [vector(weights[0][0]), vector(weights[0][1])],
                 [vector(weights[1][0]), vector(weights[1][1])],
@@ -37,7 +63,7 @@ pub(crate) fn tile<const N: usize, const CALLER: u8>(
             for (sums, (first, second)) in sums.iter_mut().zip(first.iter().zip(second)) {
                 let first = _mm256_set1_epi32(pulp::cast(*first));
                 let second = _mm256_set1_epi32(pulp::cast(*second));
-                for (half, sum) in sums.iter_mut().enumerate() {
+                for (half, sum) in sums[..HALVES].iter_mut().enumerate() {
                     let pairs = _mm256_add_epi16(
                         _mm256_maddubs_epi16(first, weights[0][half]),
                         _mm256_maddubs_epi16(second, weights[1][half]),
@@ -49,11 +75,13 @@ pub(crate) fn tile<const N: usize, const CALLER: u8>(
         let (rows, rest) = rest.split_at(run.single);
         let (weights, rest_of_steps) = rest_of_steps.split_at(run.single);
         for (groups, weights) in rows.iter().zip(weights) {
-            prefetch(weights);
+            if CALLER == caller::PRODUCT {
+                prefetch(weights);
+            }
             let weights = [vector(weights[0]), vector(weights[1])];
             for (sums, group) in sums.iter_mut().zip(groups) {
                 let group = _mm256_set1_epi32(pulp::cast(*group));
-                for (sum, weights) in sums.iter_mut().zip(weights) {
+                for (sum, weights) in sums[..HALVES].iter_mut().zip(weights) {
                     let pairs = _mm256_maddubs_epi16(group, weights);
                     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
                 }
@@ -83,7 +111,7 @@ fn fours<const N: usize, const HALF: usize, const CALLER: u8>(
     for (groups, weights) in fours.zip(weights.as_chunks::<4>().0) {
         let mut own = [_mm256_setzero_si256(); 4];
         for (own, weights) in own.iter_mut().zip(weights) {
-            if HALF == 0 {
+            if HALF == 0 && CALLER == caller::PRODUCT {
                 prefetch(weights);
             }
             *own = vector(weights[HALF]);
