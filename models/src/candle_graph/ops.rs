@@ -64,9 +64,10 @@ impl Op {
             (Self::Dequantize(q), [Value::Bytes(x)]) => q.dequantize(x).map(Value::Float),
             (Self::Quantize(q), [Value::Float(x)]) => q.quantize(x).map(Value::Bytes),
             (Self::QuantConv(conv), [Value::Bytes(x)]) => conv.run(x).map(Value::Bytes),
-            (Self::Add, [Value::Float(a), Value::Float(b)]) => {
-                a.add(b).map(Value::Float).map_err(|e| e.to_string())
-            }
+            (Self::Add, [Value::Float(a), Value::Float(b)]) => a
+                .broadcast_add(b)
+                .map(Value::Float)
+                .map_err(|e| e.to_string()),
             (_, [Value::Float(x)]) => self.float(x).map(Value::Float).map_err(|e| e.to_string()),
             _ => Err("an argument has the wrong element type".to_owned()),
         }
