@@ -138,3 +138,57 @@ impl AudioArgs {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: AudioArgs,
+    }
+
+    fn args(rest: &[&str]) -> Option<AudioArgs> {
+        let fixed = ["train", "--dir", "d", "--out", "o"];
+        let cli = Cli::try_parse_from(fixed.iter().chain(rest)).ok()?;
+        cli.args.validate().is_ok().then_some(cli.args)
+    }
+
+    #[test]
+    fn a_teacher_teaches_networks_only_and_counts_for_something() {
+        let plain = args(&["--base", "cnn"]).unwrap();
+        assert_eq!((plain.teacher, plain.heights), (None, false));
+        let taught = args(&["--base", "cnn", "--teacher", "yamnet", "--heights"]).unwrap();
+        assert_eq!(
+            (taught.teacher, taught.heights),
+            (Some(Teacher::Yamnet), true)
+        );
+        for wrong in [
+            &["--base", "yamnet", "--teacher", "yamnet"][..],
+            &["--base", "yamnet", "--heights"],
+            &["--base", "cnn", "--teacher-weight", "2"],
+            &[
+                "--base",
+                "cnn",
+                "--teacher",
+                "yamnet",
+                "--teacher-weight",
+                "0",
+            ],
+            &[
+                "--base",
+                "cnn",
+                "--teacher",
+                "yamnet",
+                "--teacher-weight",
+                "NaN",
+            ],
+            &["--base", "cnn", "--teacher", "nobody"],
+        ] {
+            assert!(args(wrong).is_none(), "{wrong:?}");
+        }
+    }
+}
