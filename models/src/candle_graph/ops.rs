@@ -43,6 +43,8 @@ pub enum Op {
     Conv(Conv),
     Clip(Range),
     Add,
+    /// Adds a constant, repeated along axes where it has one value.
+    AddTo(Tensor),
     GlobalAveragePool,
     GlobalMaxPool,
     /// The highest of each two by two.
@@ -64,10 +66,9 @@ impl Op {
             (Self::Dequantize(q), [Value::Bytes(x)]) => q.dequantize(x).map(Value::Float),
             (Self::Quantize(q), [Value::Float(x)]) => q.quantize(x).map(Value::Bytes),
             (Self::QuantConv(conv), [Value::Bytes(x)]) => conv.run(x).map(Value::Bytes),
-            (Self::Add, [Value::Float(a), Value::Float(b)]) => a
-                .broadcast_add(b)
-                .map(Value::Float)
-                .map_err(|e| e.to_string()),
+            (Self::Add, [Value::Float(a), Value::Float(b)]) => {
+                a.add(b).map(Value::Float).map_err(|e| e.to_string())
+            }
             (_, [Value::Float(x)]) => self.float(x).map(Value::Float).map_err(|e| e.to_string()),
             _ => Err("an argument has the wrong element type".to_owned()),
         }
@@ -85,6 +86,7 @@ impl Op {
                 })?;
                 Ok(y)
             }
+            Self::AddTo(constant) => x.broadcast_add(constant),
             Self::GlobalAveragePool => x.mean_keepdim((2, 3)),
             Self::GlobalMaxPool => x.flatten_from(2)?.max_keepdim(2)?.unsqueeze(3),
             Self::MaxPool => x.max_pool2d(2),
