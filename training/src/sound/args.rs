@@ -80,6 +80,10 @@ pub struct AudioArgs {
     /// Channels of each block (network)
     #[arg(long, value_delimiter = ',', default_values_t = [16, 32, 64, 96])]
     pub channels: Vec<usize>,
+    /// Average the norms over the training clips as they are judged, not over a step's examples
+    /// (network)
+    #[arg(long)]
+    pub clean_norms: bool,
     /// Let the first block see how high each band lies (network)
     #[arg(long)]
     pub heights: bool,
@@ -121,8 +125,9 @@ impl AudioArgs {
         if !(self.teacher_weight.is_finite() && self.teacher_weight > 0.0) {
             return Err("--teacher-weight must be above 0".to_owned());
         }
-        if self.base == Base::Yamnet && (self.teacher.is_some() || self.heights) {
-            return Err("--teacher and --heights go with --base cnn".to_owned());
+        if self.base == Base::Yamnet && (self.teacher.is_some() || self.heights || self.clean_norms)
+        {
+            return Err("--teacher, --heights and --clean-norms go with --base cnn".to_owned());
         }
         if self.channels.is_empty() || self.channels.len() > 6 {
             return Err("--channels takes one to six numbers".to_owned());
@@ -169,6 +174,7 @@ mod tests {
         for wrong in [
             &["--base", "yamnet", "--teacher", "yamnet"][..],
             &["--base", "yamnet", "--heights"],
+            &["--base", "yamnet", "--clean-norms"],
             &["--base", "cnn", "--teacher-weight", "2"],
             &[
                 "--base",

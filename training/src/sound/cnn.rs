@@ -244,15 +244,27 @@ impl<'a> CnnTrainer<'a> {
         Ok(losses)
     }
 
-    /// Norms as the finished network sees its examples, then what ships.
+    /// Norms as the finished network sees its examples or the clips themselves, then what ships.
     fn finish(&self, training: &Training<'_>) -> Result<Fitted, AudioError> {
         let (net, per_pass) = (&training.net, training.per_pass);
         let mut statistics = Vec::new();
-        for step in training.steps..training.steps + NORM_PASSES * per_pass {
-            let picks = self.picks(training.train, training.batch, step, per_pass);
-            let fill = net.shape().mean;
-            let batch = self.examples(&picks, training.train, step, fill, None);
-            net.observe(&batch.windows, &mut statistics)?;
+        if self.args.clean_norms {
+            let all: Vec<f32> = training
+                .train
+                .iter()
+                .flat_map(|i| self.windows(*i).1)
+                .collect();
+            let all: Vec<&[f32]> = all.chunks_exact(VALUES).collect();
+            for windows in self.shuffled(&all, training.batch) {
+                net.observe(&windows.concat(), &mut statistics)?;
+            }
+        } else {
+            for step in training.steps..training.steps + NORM_PASSES * per_pass {
+                let picks = self.picks(training.train, training.batch, step, per_pass);
+                let fill = net.shape().mean;
+                let batch = self.examples(&picks, training.train, step, fill, None);
+                net.observe(&batch.windows, &mut statistics)?;
+            }
         }
         let cnn = SoundCnn::fold(net, &statistics, self.clips.labels.clone())?;
         Ok(Fitted {
@@ -266,24 +278,30 @@ impl<'a> CnnTrainer<'a> {
     pub fn scores(&self, weights: &[u8], judge: &[usize]) -> Result<Vec<Vec<f32>>, AudioError> {
         let graph = CandleGraph::load(&SoundCnn::from_bytes(weights)?.to_onnx())?;
         let one = |i: &usize| {
-            let samples = &self.clips.all[*i].samples;
-            let spans = loud_spans(samples, NET_WINDOW, NET_STEP);
-            let mut values = Vec::with_capacity(spans.len() * VALUES);
-            for span in &spans {
-                net_window(&self.mel, &samples[span.clone()], &mut values);
-            }
-            let shape = vec![spans.len(), NET_FRAMES, YAMNET_BANDS];
+            let (windows, values) = self.windows(*i);
+            let shape = vec![windows, NET_FRAMES, YAMNET_BANDS];
             let outputs = graph.run(vec![(GRAPH_INPUT.to_owned(), shape, values)])?;
             let labels = self.clips.labels.len();
             let mut mean = vec![0.0; labels];
             for window in outputs.iter().flat_map(|(.., v)| v.chunks_exact(labels)) {
                 for (mean, score) in mean.iter_mut().zip(window) {
-                    *mean += score / spans.len() as f32;
+                    *mean += score / windows as f32;
                 }
             }
             Ok(mean)
         };
         judge.par_iter().map(one).collect()
+    }
+
+    /// How many windows of a clip are not silent, and those, one after the other.
+    fn windows(&self, clip: usize) -> (usize, Vec<f32>) {
+        let samples = &self.clips.all[clip].samples;
+        let spans = loud_spans(samples, NET_WINDOW, NET_STEP);
+        let mut values = Vec::with_capacity(spans.len() * VALUES);
+        for span in &spans {
+            net_window(&self.mel, &samples[span.clone()], &mut values);
+        }
+        (spans.len(), values)
     }
 
     /// Mean and deviation of the log-mel values of some clips.

@@ -175,6 +175,12 @@ fn sections(
                 args.dropout,
                 100.0 * args.mixup,
             )?;
+            if args.clean_norms {
+                writeln!(
+                    out,
+                    "\nThe norms are averages over the training clips as they are judged."
+                )?;
+            }
             if args.heights {
                 writeln!(
                     out,
@@ -286,7 +292,14 @@ mod tests {
         };
         let (plain, taught) = (
             of(&[]),
-            of(&["--heights", "--teacher", "yamnet", "--teacher-weight", "3"]),
+            of(&[
+                "--heights",
+                "--clean-norms",
+                "--teacher",
+                "yamnet",
+                "--teacher-weight",
+                "3",
+            ]),
         );
         assert!(plain.contains("trained from nothing") && !plain.contains("taught"));
         assert!(!plain.contains("counted") && !plain.contains("high each band"));
@@ -294,6 +307,7 @@ mod tests {
             "taught by YAMNet",
             "counted 3 times",
             "how high each band lies",
+            "as they are judged",
         ] {
             assert!(taught.contains(words), "{words}");
         }

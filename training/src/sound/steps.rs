@@ -38,6 +38,17 @@ impl CnnTrainer<'_> {
             .collect()
     }
 
+    /// Everything once in batches of one size, in an order by chance; the last is filled up from
+    /// the beginning.
+    pub(super) fn shuffled<'w>(&self, all: &[&'w [f32]], batch: usize) -> Vec<Vec<&'w [f32]>> {
+        let mut order = all.to_vec();
+        order.shuffle(&mut self.rng(4, 0));
+        let first = order.clone();
+        let missing = order.len().next_multiple_of(batch) - order.len();
+        order.extend(first.iter().cycle().take(missing));
+        order.chunks_exact(batch).map(<[_]>::to_vec).collect()
+    }
+
     /// The examples of a step, with targets by `lesson` where one is given. `fill` stands for what
     /// is left out of a window.
     pub(super) fn examples(

@@ -98,6 +98,31 @@ fn a_run_that_was_stopped_ends_as_if_it_had_not_been() {
 }
 
 #[test]
+fn clean_norms_are_those_of_the_clips_as_they_are_judged() {
+    let clips = clips();
+    let weights = |rest: &[&str]| {
+        let out = tempfile::tempdir().unwrap();
+        let args = args(out.path(), rest);
+        let mut log = RunLog::append(out.path()).unwrap();
+        let mut trainer = trainer(&args, &clips, &mut log);
+        // Each clip is one window, so eight fill two batches of four.
+        let windows: Vec<Vec<f32>> = (0..8).map(|i| trainer.windows(i).1).collect();
+        let windows: Vec<&[f32]> = windows.iter().map(Vec::as_slice).collect();
+        let batches = trainer.shuffled(&windows, 4);
+        assert_eq!(batches.len(), 2);
+        for window in &windows {
+            let times = batches.iter().flatten().filter(|w| *w == window).count();
+            assert_eq!(times, 1);
+        }
+        assert_eq!(trainer.shuffled(&windows[..5], 4).concat().len(), 8);
+        trainer.fit(&ALL, "all", &mut log).unwrap().weights
+    };
+    let clean = weights(&["--clean-norms"]);
+    assert_eq!(clean, weights(&["--clean-norms"]));
+    assert_ne!(clean, weights(&[]));
+}
+
+#[test]
 fn a_checkpoint_of_other_lessons_is_refused() {
     let (clips, out) = (clips(), tempfile::tempdir().unwrap());
     let mut log = RunLog::append(out.path()).unwrap();
