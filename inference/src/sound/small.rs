@@ -144,6 +144,7 @@ mod tests {
             labels: labels.len(),
             mean: -4.0,
             deviation: 2.0,
+            heights: false,
         };
         let mut state = 1_u32;
         let net = SoundNet::new(shape, || {

@@ -43,6 +43,8 @@ pub enum Op {
     Conv(Conv),
     Clip(Range),
     Add,
+    /// Adds a constant, repeated along axes where it has one value.
+    AddTo(Tensor),
     GlobalAveragePool,
     GlobalMaxPool,
     /// The highest of each two by two.
@@ -84,6 +86,7 @@ impl Op {
                 })?;
                 Ok(y)
             }
+            Self::AddTo(constant) => x.broadcast_add(constant),
             Self::GlobalAveragePool => x.mean_keepdim((2, 3)),
             Self::GlobalMaxPool => x.flatten_from(2)?.max_keepdim(2)?.unsqueeze(3),
             Self::MaxPool => x.max_pool2d(2),

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use candle_core::{Device, Tensor};
+
 use super::GraphError;
 use super::float::{Conv, Gemm};
 use super::node::{Constants, Node};
@@ -127,7 +129,13 @@ fn operator(node: &Node<'_>) -> Result<(Op, usize), GraphError> {
         }
         "Add" => {
             node.allow(&[])?;
-            return Ok((Op::Add, 2));
+            let Ok((shape, values)) = node.floats(1) else {
+                return Ok((Op::Add, 2));
+            };
+            match Tensor::from_slice(values, shape, &Device::Cpu) {
+                Ok(constant) => Op::AddTo(constant),
+                Err(error) => return node.fail(error.to_string()),
+            }
         }
         "GlobalAveragePool" => {
             node.allow(&[])?;

@@ -96,6 +96,11 @@ fn small_operators_give_known_answers() {
     assert_eq!(run(&clip, &[1, 3], &[-1., 3., 9.]), [0., 3., 6.]);
     let add = graph(&[1, 2], &[1, 2], |g| g.node("Add", "y", &["x", "x"], &[]));
     assert_eq!(run(&add, &[1, 2], &[1., 2.]), [2., 4.]);
+    let add = graph(&[2, 2], &[2, 2], |g| {
+        let row = g.constant("row", &[1, 2], &Values::F32(vec![10., 20.]));
+        g.node("Add", "y", &["x", &row], &[])
+    });
+    assert_eq!(run(&add, &[2, 2], &[1., 2., 3., 4.]), [11., 22., 13., 24.]);
     let axes = graph(&[1, 2], &[1, 1, 2], |g| {
         let axes = g.constant("axes", &[1], &Values::I64(vec![1]));
         g.node("Unsqueeze", "y", &["x", &axes], &[])

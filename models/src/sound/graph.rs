@@ -24,17 +24,23 @@ impl SoundCnn {
         let axes = graph.constant("axes", &[1], &Values::I64(vec![1]));
         let map = graph.node("Unsqueeze", "map", &[GRAPH_INPUT, &axes], &[]);
         // Taking off the mean before the first kernel pads with it, as training did.
-        let by = graph.constant(
-            "input/scale",
-            &[1, 1, 1, 1],
-            &Values::F32(vec![1.0 / shape.deviation]),
-        );
-        let plus = graph.constant(
-            "input/shift",
-            &[1],
-            &Values::F32(vec![-shape.mean / shape.deviation]),
-        );
+        let maps = shape.maps();
+        let mut scale = vec![0.0; maps];
+        let mut shift = vec![0.0; maps];
+        (scale[0], shift[0]) = (1.0 / shape.deviation, -shape.mean / shape.deviation);
+        let by = graph.constant("input/scale", &[maps, 1, 1, 1], &Values::F32(scale));
+        let plus = graph.constant("input/shift", &[maps], &Values::F32(shift));
         let mut x = graph.node("Conv", "input", &[&map, &by, &plus], &[]);
+        if shape.heights {
+            let nothing = std::iter::repeat_n(0.0, shape.bands);
+            let heights: Vec<f32> = nothing.chain(shape.band_heights()).collect();
+            let heights = graph.constant(
+                "input/heights",
+                &[1, maps, 1, shape.bands],
+                &Values::F32(heights),
+            );
+            x = graph.node("Add", "input/maps", &[&x, &heights], &[]);
+        }
         for (i, (inputs, layer)) in shape.inputs().zip(&self.layers).enumerate() {
             let outputs = layer.bias.len();
             let weights = kernel(&layer.kernel.steps, &layer.kernel.scales, inputs);

@@ -25,6 +25,10 @@ pub struct SoundShape {
     pub mean: f32,
     /// Its deviation, divided by.
     pub deviation: f32,
+    /// Whether the first block also sees how high each band lies. A convolution alone can't tell
+    /// one band from another.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub heights: bool,
 }
 
 impl SoundShape {
@@ -50,7 +54,18 @@ impl SoundShape {
 
     /// Inputs of each block.
     pub(super) fn inputs(&self) -> impl Iterator<Item = usize> {
-        std::iter::once(1).chain(self.channels.iter().copied())
+        std::iter::once(self.maps()).chain(self.channels.iter().copied())
+    }
+
+    /// Maps that the first block sees.
+    pub(super) fn maps(&self) -> usize {
+        1 + usize::from(self.heights)
+    }
+
+    /// How high the bands lie, from -1 to 1.
+    pub(super) fn band_heights(&self) -> impl Iterator<Item = f32> + Clone + use<> {
+        let last = self.bands.saturating_sub(1).max(1) as f32;
+        (0..self.bands).map(move |band| 2.0 * band as f32 / last - 1.0)
     }
 
     /// Channels of the last block.
@@ -159,7 +174,25 @@ impl SoundNet {
         values: &[f32],
         keep: Option<Vec<f32>>,
     ) -> Result<Tensor, SoundModelError> {
-        self.run(values, keep, None)
+        self.logits(&self.pooled(values, keep)?)
+    }
+
+    /// The pooled features `[n, features]` on the way to the logits; arguments as for
+    /// [`SoundNet::forward`].
+    pub fn pooled(
+        &self,
+        values: &[f32],
+        keep: Option<Vec<f32>>,
+    ) -> Result<Tensor, SoundModelError> {
+        let pooled = self.run(values, None)?;
+        let Some(keep) = keep else { return Ok(pooled) };
+        let keep = Tensor::from_vec(keep, pooled.shape().clone(), &Device::Cpu)?;
+        Ok((pooled * keep)?)
+    }
+
+    /// Pooled features → logits `[n, labels]`.
+    pub fn logits(&self, pooled: &Tensor) -> Result<Tensor, SoundModelError> {
+        Ok(pooled.matmul(&self.weight)?.broadcast_add(&self.bias)?)
     }
 
     /// Features behind the pooling: the length of a row of a dropout mask.
@@ -178,7 +211,7 @@ impl SoundNet {
             .drain(..)
             .map(|s| Arc::new(Mutex::new(s)))
             .collect();
-        let done = self.run(values, None, Some(&shared));
+        let done = self.run(values, Some(&shared));
         for shared in shared {
             let inside = shared.lock().unwrap_or_else(PoisonError::into_inner);
             statistics.push(inside.clone());
@@ -186,10 +219,10 @@ impl SoundNet {
         done.map(|_| ())
     }
 
+    /// All blocks and the pooling.
     fn run(
         &self,
         values: &[f32],
-        keep: Option<Vec<f32>>,
         statistics: Option<&[Arc<Mutex<NormStatistics>>]>,
     ) -> Result<Tensor, SoundModelError> {
         let (mut h, mut w) = (self.shape.frames, self.shape.bands);
@@ -201,11 +234,15 @@ impl SoundNet {
             )));
         }
         let scale = 1.0 / self.shape.deviation;
-        let input: Vec<f32> = values
-            .iter()
-            .map(|v| (v - self.shape.mean) * scale)
-            .collect();
-        let mut x = Tensor::from_vec(input, (n, h, w, 1), &Device::Cpu)?;
+        let maps = self.shape.maps();
+        let mut input = Vec::with_capacity(values.len() * maps);
+        for (value, height) in values.iter().zip(self.shape.band_heights().cycle()) {
+            input.push((value - self.shape.mean) * scale);
+            if self.shape.heights {
+                input.push(height);
+            }
+        }
+        let mut x = Tensor::from_vec(input, (n, h, w, maps), &Device::Cpu)?;
         for (i, block) in self.blocks.iter().enumerate() {
             let report = statistics.and_then(|s| s.get(i)).cloned();
             let channels = self.shape.channels[i];
@@ -222,11 +259,7 @@ impl SoundNet {
             };
         }
         let channels = self.shape.last();
-        let mut pooled = x.reshape((n, h * w, channels))?.apply_op1(GlobalPool)?;
-        if let Some(keep) = keep {
-            pooled = (pooled * Tensor::from_vec(keep, (n, 2 * channels), &Device::Cpu)?)?;
-        }
-        Ok(pooled.matmul(&self.weight)?.broadcast_add(&self.bias)?)
+        Ok(x.reshape((n, h * w, channels))?.apply_op1(GlobalPool)?)
     }
 
     /// Values of the variables by name.

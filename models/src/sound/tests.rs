@@ -143,16 +143,20 @@ fn norm_and_pools_and_their_gradients_are_candles() {
     close(a.get(&x).unwrap(), b.get(&x).unwrap(), 1e-3);
 }
 
-fn net() -> SoundNet {
-    let shape = SoundShape {
+fn shape(heights: bool) -> SoundShape {
+    SoundShape {
         frames: 16,
         bands: 8,
         channels: vec![4, 6, 5],
         labels: 3,
         mean: -4.0,
         deviation: 2.0,
-    };
-    SoundNet::new(shape, numbers()).unwrap()
+        heights,
+    }
+}
+
+fn net() -> SoundNet {
+    SoundNet::new(shape(false), numbers()).unwrap()
 }
 
 fn windows(n: usize) -> Vec<f32> {
@@ -162,46 +166,92 @@ fn windows(n: usize) -> Vec<f32> {
 
 #[test]
 fn every_variable_gets_a_gradient() {
-    let net = net();
-    let logits = net.forward(&windows(4), None).unwrap();
-    let gradients = weighed(&logits).backward().unwrap();
-    for (name, var) in net.variables() {
-        let gradient = gradients.get(&var).unwrap();
-        let length: f32 = gradient
-            .sqr()
-            .unwrap()
-            .sum_all()
-            .unwrap()
-            .to_scalar()
-            .unwrap();
-        assert!(length > 1e-9, "{name} has no gradient");
+    for heights in [false, true] {
+        let net = SoundNet::new(shape(heights), numbers()).unwrap();
+        let logits = net.forward(&windows(4), None).unwrap();
+        let gradients = weighed(&logits).backward().unwrap();
+        for (name, var) in net.variables() {
+            let gradient = gradients.get(&var).unwrap();
+            let length: f32 = gradient
+                .sqr()
+                .unwrap()
+                .sum_all()
+                .unwrap()
+                .to_scalar()
+                .unwrap();
+            assert!(length > 1e-9, "{name} has no gradient");
+        }
     }
 }
 
 #[test]
 fn what_ships_computes_what_was_trained() {
-    let net = net();
-    let batch = windows(4);
-    let mut statistics = Vec::new();
-    net.observe(&batch, &mut statistics).unwrap();
-    let labels = ["a", "b", "c"].map(str::to_owned).to_vec();
-    let cnn = SoundCnn::fold(&net, &statistics, labels).unwrap();
-    let again = SoundCnn::from_bytes(&cnn.to_bytes().unwrap()).unwrap();
-    assert_eq!(again, cnn);
-    assert_eq!(again.labels(), ["a", "b", "c"]);
+    for heights in [false, true] {
+        let net = SoundNet::new(shape(heights), numbers()).unwrap();
+        let batch = windows(4);
+        let mut statistics = Vec::new();
+        net.observe(&batch, &mut statistics).unwrap();
+        let labels = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let cnn = SoundCnn::fold(&net, &statistics, labels).unwrap();
+        let again = SoundCnn::from_bytes(&cnn.to_bytes().unwrap()).unwrap();
+        assert_eq!(again, cnn);
+        assert_eq!(again.labels(), ["a", "b", "c"]);
 
-    let graph = CandleGraph::load(&again.to_onnx()).unwrap();
-    let inputs = vec![(GRAPH_INPUT.to_owned(), vec![4, 16, 8], batch.clone())];
-    let (_, shape, scores) = graph.run(inputs).unwrap().remove(0);
-    assert_eq!(shape, [4, 3]);
-    // The same batch gives the same norms, so only the rounding to eight bits is between them.
-    let logits = net.forward(&batch, None).unwrap();
-    let powers = logits.exp().unwrap();
-    let shares = powers
-        .broadcast_div(&powers.sum_keepdim(1).unwrap())
-        .unwrap();
-    let scores = Tensor::from_vec(scores, (4, 3), &Device::Cpu).unwrap();
-    close(&shares, &scores, 0.02);
+        let graph = CandleGraph::load(&again.to_onnx()).unwrap();
+        let inputs = vec![(GRAPH_INPUT.to_owned(), vec![4, 16, 8], batch.clone())];
+        let (_, shape, scores) = graph.run(inputs).unwrap().remove(0);
+        assert_eq!(shape, [4, 3]);
+        // The same batch gives the same norms, so only the rounding to eight bits is between them.
+        let logits = net.forward(&batch, None).unwrap();
+        let powers = logits.exp().unwrap();
+        let shares = powers
+            .broadcast_div(&powers.sum_keepdim(1).unwrap())
+            .unwrap();
+        let scores = Tensor::from_vec(scores, (4, 3), &Device::Cpu).unwrap();
+        close(&shares, &scores, 0.02);
+    }
+}
+
+#[test]
+fn only_a_network_that_sees_heights_tells_high_from_low() {
+    let shape = |heights| SoundShape {
+        frames: 8,
+        bands: 32,
+        channels: vec![6],
+        labels: 2,
+        mean: 0.0,
+        deviation: 1.0,
+        heights,
+    };
+    // One tone low and one high, both far from the edges, in one batch: the same norms for both.
+    let mut both = vec![0.0; 2 * 8 * 32];
+    for frame in 0..8 {
+        both[frame * 32 + 8] = 3.0;
+        both[(8 + frame) * 32 + 24] = 3.0;
+    }
+    let apart = |heights| {
+        let net = SoundNet::new(shape(heights), numbers()).unwrap();
+        let logits = net.forward(&both, None).unwrap();
+        let logits: Vec<Vec<f32>> = logits.to_vec2().unwrap();
+        (logits[0][0] - logits[1][0]).abs()
+    };
+    assert!(apart(false) < 1e-5, "{}", apart(false));
+    assert!(apart(true) > 1e-2, "{}", apart(true));
+}
+
+#[test]
+fn a_file_from_before_heights_is_read_and_written_the_same() {
+    let text = serde_json::to_string(&shape(false)).unwrap();
+    assert!(!text.contains("heights"), "{text}");
+    assert_eq!(
+        serde_json::from_str::<SoundShape>(&text).unwrap(),
+        shape(false)
+    );
+    let text = serde_json::to_string(&shape(true)).unwrap();
+    assert_eq!(
+        serde_json::from_str::<SoundShape>(&text).unwrap(),
+        shape(true)
+    );
 }
 
 #[test]

@@ -14,6 +14,14 @@ pub enum Base {
     Cnn,
 }
 
+/// What a network learns from beside the labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Teacher {
+    /// YAMNet's embeddings of the same stretches: needs the pulled YAMNet while it trains only.
+    Yamnet,
+}
+
 /// Train a sound model from DIR/LABEL/*.ogg|wav|flac.
 #[derive(Clone, Debug, clap::Args, Serialize)]
 pub struct AudioArgs {
@@ -72,6 +80,19 @@ pub struct AudioArgs {
     /// Channels of each block (network)
     #[arg(long, value_delimiter = ',', default_values_t = [16, 32, 64, 96])]
     pub channels: Vec<usize>,
+    /// Average the norms over the training clips as they are judged, not over a step's examples
+    /// (network)
+    #[arg(long)]
+    pub clean_norms: bool,
+    /// Let the first block see how high each band lies (network)
+    #[arg(long)]
+    pub heights: bool,
+    /// Learn what this model hears beside the labels; it is not needed to run what ships (network)
+    #[arg(long, value_enum)]
+    pub teacher: Option<Teacher>,
+    /// How much the teacher counts beside the labels (network)
+    #[arg(long, default_value_t = 4.0, requires = "teacher")]
+    pub teacher_weight: f32,
     /// Passes between checkpoints (network)
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub checkpoint_every: u32,
@@ -101,6 +122,13 @@ impl AudioArgs {
         if self.l2.is_some_and(|l2| !(l2.is_finite() && l2 > 0.0)) {
             return Err("--l2 must be above 0".to_owned());
         }
+        if !(self.teacher_weight.is_finite() && self.teacher_weight > 0.0) {
+            return Err("--teacher-weight must be above 0".to_owned());
+        }
+        if self.base == Base::Yamnet && (self.teacher.is_some() || self.heights || self.clean_norms)
+        {
+            return Err("--teacher, --heights and --clean-norms go with --base cnn".to_owned());
+        }
         if self.channels.is_empty() || self.channels.len() > 6 {
             return Err("--channels takes one to six numbers".to_owned());
         }
@@ -113,5 +141,60 @@ impl AudioArgs {
             Base::Yamnet => "sound-yamnet",
             Base::Cnn => "sound-cnn",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: AudioArgs,
+    }
+
+    fn args(rest: &[&str]) -> Option<AudioArgs> {
+        let fixed = ["train", "--dir", "d", "--out", "o"];
+        let cli = Cli::try_parse_from(fixed.iter().chain(rest)).ok()?;
+        cli.args.validate().is_ok().then_some(cli.args)
+    }
+
+    #[test]
+    fn a_teacher_teaches_networks_only_and_counts_for_something() {
+        let plain = args(&["--base", "cnn"]).unwrap();
+        assert_eq!((plain.teacher, plain.heights), (None, false));
+        let taught = args(&["--base", "cnn", "--teacher", "yamnet", "--heights"]).unwrap();
+        assert_eq!(
+            (taught.teacher, taught.heights),
+            (Some(Teacher::Yamnet), true)
+        );
+        for wrong in [
+            &["--base", "yamnet", "--teacher", "yamnet"][..],
+            &["--base", "yamnet", "--heights"],
+            &["--base", "yamnet", "--clean-norms"],
+            &["--base", "cnn", "--teacher-weight", "2"],
+            &[
+                "--base",
+                "cnn",
+                "--teacher",
+                "yamnet",
+                "--teacher-weight",
+                "0",
+            ],
+            &[
+                "--base",
+                "cnn",
+                "--teacher",
+                "yamnet",
+                "--teacher-weight",
+                "NaN",
+            ],
+            &["--base", "cnn", "--teacher", "nobody"],
+        ] {
+            assert!(args(wrong).is_none(), "{wrong:?}");
+        }
     }
 }

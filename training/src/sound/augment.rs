@@ -6,6 +6,8 @@
 //! (SpecAugment, Park et al. 2019). All but the last happen on magnitudes, before the logarithm,
 //! where sounds add up.
 
+use std::ops::Range;
+
 use novastream_features::audio::{
     LogMel, NET_FRAMES, NET_HOP, SILENT_DBFS, YAMNET_BANDS, rms_dbfs,
 };
@@ -71,8 +73,8 @@ impl Spectrum {
     }
 }
 
-/// Magnitudes of a random stretch, in random conditions.
-fn view(clip: &Spectrum, rng: &mut StdRng) -> Vec<f32> {
+/// Magnitudes of a random stretch, in random conditions, and where it lies in samples.
+fn view(clip: &Spectrum, rng: &mut StdRng) -> (Vec<f32>, Range<f32>) {
     let pace = rng.random_range(-0.25_f32..0.25).exp();
     let step = 2.0 * pace;
     let span = step * (NET_FRAMES - 1) as f32;
@@ -117,23 +119,37 @@ fn view(clip: &Spectrum, rng: &mut StdRng) -> Vec<f32> {
             *to = (a[from] + part * (b[from] - a[from])) * by;
         }
     }
-    out
+    let fine = FINE as f32;
+    (out, start * fine..(start + span) * fine + FRAME as f32)
 }
 
-/// One training example: a log-mel window, and how much of it is `clip`'s label (the rest is
-/// `other`'s). `mixed` is the share of examples that are mixtures; `fill` stands for what is left
-/// out.
+/// What a step learns from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// A log-mel window.
+    pub window: Vec<f32>,
+    /// How much of it is the first clip; the rest is the other.
+    pub share: f32,
+    /// Where the first clip was heard, in its samples; may begin before it and end behind it.
+    pub stretch: Range<f32>,
+    /// The same for the other clip, where the example is a mixture.
+    pub other: Option<Range<f32>>,
+}
+
+/// One training example of `clip`. `mixed` is the share of examples that are mixtures with `other`;
+/// `fill` stands for what is left out.
 pub fn example(
     clip: &Spectrum,
     other: &Spectrum,
     mixed: f32,
     fill: f32,
     rng: &mut StdRng,
-) -> (Vec<f32>, f32) {
-    let mut sound = view(clip, rng);
-    let mut share = 1.0;
+) -> Example {
+    let (mut sound, stretch) = view(clip, rng);
+    let (mut share, mut beside) = (1.0, None);
     if rng.random_bool(f64::from(mixed)) {
-        let more = view(other, rng);
+        let (more, there) = view(other, rng);
+        beside = Some(there);
         let level = |sound: &[f32]| (sound.iter().sum::<f32>() / VALUES as f32).max(1e-4);
         // As loud as each other, so that the share is what is heard.
         let equal = (level(&sound) / level(&more)).clamp(0.05, 20.0);
@@ -157,7 +173,12 @@ pub fn example(
         *value = (*value + OFFSET).ln();
     }
     mask(&mut sound, fill, rng);
-    (sound, share)
+    Example {
+        window: sound,
+        share,
+        stretch,
+        other: beside,
+    }
 }
 
 /// Leaves out up to two stretches of time and up to two of bands.
@@ -194,10 +215,12 @@ mod tests {
         let (a, b) = (tone(440.0, 5.0), tone(3000.0, 0.3));
         for seed in 0..40 {
             let make = || example(&a, &b, 0.7, -4.0, &mut StdRng::seed_from_u64(seed));
-            let (window, share) = make();
-            assert_eq!(make(), (window.clone(), share));
-            assert_eq!(window.len(), VALUES);
-            assert!(window.iter().all(|v| v.is_finite()) && (0.0..=1.0).contains(&share));
+            let made = make();
+            assert_eq!(make(), made);
+            assert_eq!(made.window.len(), VALUES);
+            assert!(made.window.iter().all(|v| v.is_finite()));
+            assert!((0.0..=1.0).contains(&made.share));
+            assert_eq!(made.other.is_some(), made.share < 1.0);
         }
     }
 
@@ -207,11 +230,38 @@ mod tests {
         // A mask may cover the tone, so not in every one.
         let heard = (0..20).filter(|seed| {
             let mut rng = StdRng::seed_from_u64(*seed);
-            let (window, share) = example(&clip, &clip, 0.0, -6.9, &mut rng);
-            assert_eq!(share, 1.0);
-            window.iter().any(|v| *v > -1.0)
+            let made = example(&clip, &clip, 0.0, -6.9, &mut rng);
+            assert_eq!(made.share, 1.0);
+            made.window.iter().any(|v| *v > -1.0)
         });
         assert!(heard.count() >= 14);
+    }
+
+    #[test]
+    fn a_stretch_says_where_its_sound_lies_in_the_clip() {
+        // Half a second of sound two seconds in, and a murmur everywhere, so that any moment may
+        // be looked at.
+        let loud = 32_000..40_000;
+        let samples: Vec<f32> = (0..80_000)
+            .map(|i| {
+                let level = if loud.contains(&i) { 0.5 } else { 0.002 };
+                (i as f32 / 16_000.0 * std::f32::consts::TAU * 900.0).sin() * level
+            })
+            .collect();
+        let clip = Spectrum::new(&LogMel::yamnet(), &samples);
+        let (mut inside, mut outside) = (0, 0);
+        for seed in 0..60 {
+            let (window, stretch) = view(&clip, &mut StdRng::seed_from_u64(seed));
+            let heard = window.iter().any(|v| *v > 1.0);
+            if stretch.start < 32_000.0 && stretch.end > 40_000.0 {
+                assert!(heard, "{stretch:?}");
+                inside += 1;
+            } else if stretch.end < 31_000.0 || stretch.start > 41_000.0 {
+                assert!(!heard, "{stretch:?}");
+                outside += 1;
+            }
+        }
+        assert!(inside > 5 && outside > 5, "{inside} {outside}");
     }
 
     #[test]

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use novastream_features::audio::{
     LogMel, NET_FRAMES, NET_STEP, NET_WINDOW, YAMNET_BANDS, loud_spans, net_window,
 };
 use novastream_models::candle_graph::CandleGraph;
 use novastream_models::sound::{GRAPH_INPUT, SoundCnn, SoundNet, SoundShape};
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
 
-use super::augment::{Spectrum, VALUES, example};
+use super::augment::{Spectrum, VALUES};
 use super::clips::Clips;
+use super::teacher::{Lesson, Lessons};
 use super::{AudioArgs, AudioError, Fitted, io};
 use crate::chat::export::RunLog;
 use crate::encoder::checkpoint::{self, Progress};
@@ -28,27 +28,69 @@ const NORM_PASSES: u64 = 3;
 
 /// Clips as spectra.
 pub struct CnnTrainer<'a> {
-    args: &'a AudioArgs,
-    clips: &'a Clips,
+    pub(super) args: &'a AudioArgs,
+    pub(super) clips: &'a Clips,
     mel: LogMel,
-    spectra: Vec<Spectrum>,
+    pub(super) spectra: Vec<Spectrum>,
+    pub(super) lessons: Option<Lessons>,
+}
+
+/// One training, at some step of it.
+struct Training<'a> {
+    train: &'a [usize],
+    name: &'a str,
+    net: SoundNet,
+    pupil: Option<Pupil<'a>>,
+    optimizer: Optimizer,
+    /// Steps done.
+    step: u64,
+    /// Of the whole training.
+    steps: u64,
+    per_pass: u64,
+    batch: usize,
+    dir: PathBuf,
+    fingerprint: String,
+}
+
+/// The layer that says what the teacher hears, from the network's pooled features. It is thrown
+/// away in the end.
+struct Pupil<'a> {
+    lesson: Lesson<'a>,
+    weight: Var,
+    bias: Var,
+}
+
+impl Pupil<'_> {
+    /// Mean square of what it gets wrong.
+    fn loss(&self, pooled: &Tensor, targets: Vec<f32>) -> Result<Tensor, AudioError> {
+        let said = pooled.matmul(&self.weight)?.broadcast_add(&self.bias)?;
+        let targets = Tensor::from_vec(targets, said.shape().clone(), &Device::Cpu)?;
+        Ok((said - targets)?.sqr()?.mean_all()?)
+    }
 }
 
 impl<'a> CnnTrainer<'a> {
-    /// Computes the spectra of all clips.
-    pub fn new(args: &'a AudioArgs, clips: &'a Clips) -> Self {
+    /// Computes the spectra of all clips, and lets the teacher listen to them where there is one.
+    pub fn new(
+        args: &'a AudioArgs,
+        clips: &'a Clips,
+        log: &mut RunLog,
+    ) -> Result<Self, AudioError> {
         let mel = LogMel::yamnet();
         let spectra = clips
             .all
             .par_iter()
             .map(|clip| Spectrum::new(&mel, &clip.samples))
             .collect();
-        Self {
+        let teacher = args.teacher;
+        let lessons = teacher.map(|teacher| Lessons::new(teacher, clips, log));
+        Ok(Self {
             args,
             clips,
             mel,
             spectra,
-        }
+            lessons: lessons.transpose()?,
+        })
     }
 
     /// Trains on the clips `train`, from the checkpoint of an earlier run called `name` where there
@@ -59,6 +101,18 @@ impl<'a> CnnTrainer<'a> {
         name: &str,
         log: &mut RunLog,
     ) -> Result<Fitted, AudioError> {
+        let mut training = self.start(train, name, log)?;
+        self.learn(&mut training, u64::MAX, log)?;
+        self.finish(&training)
+    }
+
+    /// A training at its beginning, or where its checkpoint says.
+    fn start<'b>(
+        &'b self,
+        train: &'b [usize],
+        name: &'b str,
+        log: &mut RunLog,
+    ) -> Result<Training<'b>, AudioError> {
         let (mean, deviation) = self.moments(train);
         let shape = SoundShape {
             frames: NET_FRAMES,
@@ -67,17 +121,35 @@ impl<'a> CnnTrainer<'a> {
             labels: self.clips.labels.len(),
             mean,
             deviation,
+            heights: self.args.heights,
         };
         let mut rng = StdRng::seed_from_u64(self.args.seed);
         let net = SoundNet::new(shape, || rng.random_range(-1.0_f32..1.0))?;
+        let mut variables = net.variables();
+        let mut pupil = None;
+        if let Some(lessons) = &self.lessons {
+            let (rows, columns) = (net.features(), lessons.width());
+            let scale = (1.0 / rows as f32).sqrt();
+            let values: Vec<f32> = (0..rows * columns)
+                .map(|_| rng.random_range(-scale..scale))
+                .collect();
+            let weight = Var::from_vec(values, (rows, columns), &Device::Cpu)?;
+            let bias = Var::zeros(columns, DType::F32, &Device::Cpu)?;
+            variables.push(("teacher.weight".to_owned(), weight.clone()));
+            variables.push(("teacher.bias".to_owned(), bias.clone()));
+            pupil = Some(Pupil {
+                lesson: lessons.lesson(train),
+                weight,
+                bias,
+            });
+        }
         let settings = AdamW {
             weight_decay: self.args.weight_decay,
             clip: 5.0,
             ..AdamW::default()
         };
-        let variables = net.variables().into_iter().map(|(n, var)| (n, var, 1.0));
+        let variables = variables.into_iter().map(|(n, var)| (n, var, 1.0));
         let mut optimizer = Optimizer::new(settings, variables)?;
-
         let dir = self.folder(name)?;
         let fingerprint = self.fingerprint(name)?;
         let mut step = 0;
@@ -87,50 +159,114 @@ impl<'a> CnnTrainer<'a> {
         }
         let batch = (self.args.batch as usize).min(train.len()).max(1);
         let per_pass = train.len().div_ceil(batch) as u64;
-        let steps = per_pass * u64::from(self.args.epochs);
-        let (mut loss, mut seen) = (0.0, 0_u32);
-        while step < steps {
-            let picks = self.picks(train, batch, step, per_pass);
-            let (values, targets) = self.examples(&picks, train, step, mean);
-            let keep = self.keep(picks.len() * net.features(), step);
-            let logits = net.forward(&values, keep)?;
-            let shape = (picks.len(), self.clips.labels.len());
-            let targets = Tensor::from_vec(targets, shape, &Device::Cpu)?;
-            let log_shares = candle_nn::ops::log_softmax(&logits, 1)?;
-            let each = (log_shares * targets)?.sum_all()?.neg()?;
-            let mean_loss = (each / picks.len() as f64)?;
-            optimizer.step(&mean_loss.backward()?, self.rate(step, steps))?;
-            loss += f64::from(mean_loss.to_scalar::<f32>()?);
+        Ok(Training {
+            train,
+            name,
+            net,
+            pupil,
+            optimizer,
+            step,
+            steps: per_pass * u64::from(self.args.epochs),
+            per_pass,
+            batch,
+            dir,
+            fingerprint,
+        })
+    }
+
+    /// Takes steps up to `until` or the end, with checkpoints.
+    fn learn(
+        &self,
+        training: &mut Training<'_>,
+        until: u64,
+        log: &mut RunLog,
+    ) -> Result<(), AudioError> {
+        let (steps, per_pass) = (training.steps, training.per_pass);
+        let (mut sums, mut seen) = ([0.0; 2], 0_u32);
+        while training.step < steps.min(until) {
+            let losses = self.step(training)?;
+            for (sum, loss) in sums.iter_mut().zip(losses) {
+                *sum += f64::from(loss);
+            }
             seen += 1;
-            step += 1;
-            let pass = step / per_pass;
-            let due = step.is_multiple_of(per_pass)
+            training.step += 1;
+            let pass = training.step / per_pass;
+            let due = training.step.is_multiple_of(per_pass)
                 && pass.is_multiple_of(u64::from(self.args.checkpoint_every));
-            if due || step == steps {
+            if due || training.step == steps {
+                let [loss, teacher] = sums.map(|sum| sum / f64::from(seen));
                 let progress = Progress {
-                    steps: step,
-                    fingerprint: fingerprint.clone(),
-                    loss: loss / f64::from(seen),
+                    steps: training.step,
+                    fingerprint: training.fingerprint.clone(),
+                    loss,
                     ..Progress::default()
                 };
-                checkpoint::save(&dir, &optimizer, &progress)?;
+                checkpoint::save(&training.dir, &training.optimizer, &progress)?;
+                let of_teacher = if training.pupil.is_some() {
+                    format!(", teacher's {teacher:.4}")
+                } else {
+                    String::new()
+                };
                 log.line(&format!(
-                    "{name}: pass {pass} of {}, loss {:.4}, {:.0} CPU seconds so far",
+                    "{}: pass {pass} of {}, loss {loss:.4}{of_teacher}, {:.0} CPU seconds so far",
+                    training.name,
                     self.args.epochs,
-                    progress.loss,
                     super::cpu_seconds(),
                 ))?;
-                (loss, seen) = (0.0, 0);
+                (sums, seen) = ([0.0; 2], 0);
             }
         }
-        // Norms as the finished network sees its examples.
-        let mut statistics = Vec::new();
-        for step in steps..steps + NORM_PASSES * per_pass {
-            let picks = self.picks(train, batch, step, per_pass);
-            let (values, _) = self.examples(&picks, train, step, mean);
-            net.observe(&values, &mut statistics)?;
+        Ok(())
+    }
+
+    /// One step; answers the loss by the labels and by the teacher.
+    fn step(&self, training: &mut Training<'_>) -> Result<[f32; 2], AudioError> {
+        let (net, step) = (&training.net, training.step);
+        let picks = self.picks(training.train, training.batch, step, training.per_pass);
+        let lesson = training.pupil.as_ref().map(|p| &p.lesson);
+        let fill = net.shape().mean;
+        let batch = self.examples(&picks, training.train, step, fill, lesson);
+        let keep = self.keep(picks.len() * net.features(), step);
+        let pooled = net.pooled(&batch.windows, keep)?;
+        let logits = net.logits(&pooled)?;
+        let targets = Tensor::from_vec(batch.targets, logits.shape().clone(), &Device::Cpu)?;
+        let log_shares = candle_nn::ops::log_softmax(&logits, 1)?;
+        let each = (log_shares * targets)?.sum_all()?.neg()?;
+        let mut loss = (each / picks.len() as f64)?;
+        let mut losses = [loss.to_scalar::<f32>()?, 0.0];
+        if let Some(pupil) = &training.pupil {
+            let taught = pupil.loss(&pooled, batch.heard)?;
+            losses[1] = taught.to_scalar::<f32>()?;
+            loss = (loss + (taught * f64::from(self.args.teacher_weight))?)?;
         }
-        let cnn = SoundCnn::fold(&net, &statistics, self.clips.labels.clone())?;
+        let rate = self.rate(step, training.steps);
+        training.optimizer.step(&loss.backward()?, rate)?;
+        Ok(losses)
+    }
+
+    /// Norms as the finished network sees its examples or the clips themselves, then what ships.
+    fn finish(&self, training: &Training<'_>) -> Result<Fitted, AudioError> {
+        let (net, per_pass) = (&training.net, training.per_pass);
+        let mut statistics = Vec::new();
+        if self.args.clean_norms {
+            let all: Vec<f32> = training
+                .train
+                .iter()
+                .flat_map(|i| self.windows(*i).1)
+                .collect();
+            let all: Vec<&[f32]> = all.chunks_exact(VALUES).collect();
+            for windows in self.shuffled(&all, training.batch) {
+                net.observe(&windows.concat(), &mut statistics)?;
+            }
+        } else {
+            for step in training.steps..training.steps + NORM_PASSES * per_pass {
+                let picks = self.picks(training.train, training.batch, step, per_pass);
+                let fill = net.shape().mean;
+                let batch = self.examples(&picks, training.train, step, fill, None);
+                net.observe(&batch.windows, &mut statistics)?;
+            }
+        }
+        let cnn = SoundCnn::fold(net, &statistics, self.clips.labels.clone())?;
         Ok(Fitted {
             weights: cnn.to_bytes()?,
             chosen: BTreeMap::new(),
@@ -142,24 +278,30 @@ impl<'a> CnnTrainer<'a> {
     pub fn scores(&self, weights: &[u8], judge: &[usize]) -> Result<Vec<Vec<f32>>, AudioError> {
         let graph = CandleGraph::load(&SoundCnn::from_bytes(weights)?.to_onnx())?;
         let one = |i: &usize| {
-            let samples = &self.clips.all[*i].samples;
-            let spans = loud_spans(samples, NET_WINDOW, NET_STEP);
-            let mut values = Vec::with_capacity(spans.len() * VALUES);
-            for span in &spans {
-                net_window(&self.mel, &samples[span.clone()], &mut values);
-            }
-            let shape = vec![spans.len(), NET_FRAMES, YAMNET_BANDS];
+            let (windows, values) = self.windows(*i);
+            let shape = vec![windows, NET_FRAMES, YAMNET_BANDS];
             let outputs = graph.run(vec![(GRAPH_INPUT.to_owned(), shape, values)])?;
             let labels = self.clips.labels.len();
             let mut mean = vec![0.0; labels];
             for window in outputs.iter().flat_map(|(.., v)| v.chunks_exact(labels)) {
                 for (mean, score) in mean.iter_mut().zip(window) {
-                    *mean += score / spans.len() as f32;
+                    *mean += score / windows as f32;
                 }
             }
             Ok(mean)
         };
         judge.par_iter().map(one).collect()
+    }
+
+    /// How many windows of a clip are not silent, and those, one after the other.
+    fn windows(&self, clip: usize) -> (usize, Vec<f32>) {
+        let samples = &self.clips.all[clip].samples;
+        let spans = loud_spans(samples, NET_WINDOW, NET_STEP);
+        let mut values = Vec::with_capacity(spans.len() * VALUES);
+        for span in &spans {
+            net_window(&self.mel, &samples[span.clone()], &mut values);
+        }
+        (spans.len(), values)
     }
 
     /// Mean and deviation of the log-mel values of some clips.
@@ -172,74 +314,6 @@ impl<'a> CnnTrainer<'a> {
         let mean = sum / n.max(1) as f64;
         let variance = (squares / n.max(1) as f64 - mean * mean).max(1e-6);
         (mean as f32, variance.sqrt() as f32)
-    }
-
-    /// The clips of a step: all in another order every pass. The last step of a pass is filled up
-    /// from its beginning, so that every norm is over equally many.
-    fn picks(&self, train: &[usize], batch: usize, step: u64, per_pass: u64) -> Vec<usize> {
-        let (pass, at) = (step / per_pass, (step % per_pass) as usize);
-        let mut order = train.to_vec();
-        order.shuffle(&mut self.rng(1, pass));
-        let from = at * batch;
-        (from..from + batch)
-            .map(|i| order[i % order.len()])
-            .collect()
-    }
-
-    /// Windows and soft labels of a step, one after the other.
-    fn examples(
-        &self,
-        picks: &[usize],
-        train: &[usize],
-        step: u64,
-        fill: f32,
-    ) -> (Vec<f32>, Vec<f32>) {
-        let labels = self.clips.labels.len();
-        let made: Vec<(Vec<f32>, Vec<f32>)> = picks
-            .par_iter()
-            .enumerate()
-            .map(|(k, pick)| {
-                let mut rng = self.rng(2, step << 12 | k as u64);
-                let other = train[rng.random_range(0..train.len())];
-                let (window, share) = example(
-                    &self.spectra[*pick],
-                    &self.spectra[other],
-                    self.args.mixup,
-                    fill,
-                    &mut rng,
-                );
-                let mut target = vec![0.0_f32; labels];
-                target[self.clips.all[*pick].label] += share;
-                target[self.clips.all[other].label] += 1.0 - share;
-                (window, target)
-            })
-            .collect();
-        let (windows, targets): (Vec<_>, Vec<_>) = made.into_iter().unzip();
-        (windows.concat(), targets.concat())
-    }
-
-    /// A dropout mask: 0, or what makes up for those that are 0.
-    fn keep(&self, n: usize, step: u64) -> Option<Vec<f32>> {
-        let drop = self.args.dropout;
-        (drop > 0.0).then(|| {
-            let mut rng = self.rng(3, step);
-            let kept = 1.0 / (1.0 - drop);
-            (0..n)
-                .map(|_| {
-                    if rng.random::<f32>() < drop {
-                        0.0
-                    } else {
-                        kept
-                    }
-                })
-                .collect()
-        })
-    }
-
-    /// Chance for one purpose at one place of the run, the same whenever it is asked for.
-    fn rng(&self, purpose: u64, place: u64) -> StdRng {
-        let mixed = self.args.seed ^ (purpose << 60) ^ place.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        StdRng::seed_from_u64(mixed)
     }
 
     /// Rises over the first tenth, then falls along a cosine to nothing.
@@ -268,7 +342,11 @@ impl<'a> CnnTrainer<'a> {
         Ok(serde_json::to_string(&(
             (name, self.clips.sha256(), &a.without, a.seed),
             (a.epochs, a.batch, a.learning_rate, a.weight_decay),
-            (a.dropout, a.mixup, &a.channels),
+            (a.dropout, a.mixup, &a.channels, a.heights),
+            self.lessons.as_ref().map(|l| (l.id(), a.teacher_weight)),
         ))?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use novastream_models::manifest::{
 use sha2::{Digest, Sha256};
 
 use super::clips::Clips;
-use super::{AudioArgs, AudioError, AudioReport, Base, io};
+use super::{AudioArgs, AudioError, AudioReport, Base, Teacher, io};
 
 /// Writes everything beside the log.
 pub fn write(
@@ -82,8 +82,12 @@ fn manifest(args: &AudioArgs, report: &AudioReport, weights: &[u8]) -> Manifest 
             Task::SoundLabels,
             format!(
                 "{n} sounds told apart by a convolutional network of {} blocks over log-mel \
-                 windows of 2.6 s, trained from nothing, kernels in eight bits.",
-                args.channels.len()
+                 windows of 2.6 s, {}, kernels in eight bits.",
+                args.channels.len(),
+                match args.teacher {
+                    Some(Teacher::Yamnet) => "taught by YAMNet, which it does not need to run",
+                    None => "trained from nothing",
+                }
             ),
             "Knows its labels only and always names one of them: a sound that is none of them \
              scores like the nearest. Trained on few clips; YAMNet hears far more and hears it \
@@ -154,22 +158,48 @@ fn sections(
                  standardised features, pull {l2} ({how})."
             )?;
         }
-        Base::Cnn => writeln!(
-            out,
-            "`novastream-train audio --base cnn` with seed {}: {} passes, {} clips a step, AdamW with a \
+        Base::Cnn => {
+            writeln!(
+                out,
+                "`novastream-train audio --base cnn` with seed {}: {} passes, {} clips a step, AdamW with a \
              rate of at most {:e} that falls along a cosine, pull {}, channels {:?}, dropout {}, {:.0} % of \
              the examples mixed with another clip. Examples are stretches at another time, pace, pitch, \
              loudness and colour, with noise, and with bands and moments left out. The last step's \
              network is what is judged and shipped: nothing was chosen on the held-out clips.",
-            args.seed,
-            args.epochs,
-            args.batch,
-            args.learning_rate,
-            args.weight_decay,
-            args.channels,
-            args.dropout,
-            100.0 * args.mixup,
-        )?,
+                args.seed,
+                args.epochs,
+                args.batch,
+                args.learning_rate,
+                args.weight_decay,
+                args.channels,
+                args.dropout,
+                100.0 * args.mixup,
+            )?;
+            if args.clean_norms {
+                writeln!(
+                    out,
+                    "\nThe norms are averages over the training clips as they are judged."
+                )?;
+            }
+            if args.heights {
+                writeln!(
+                    out,
+                    "\nBeside the spectrum the first block sees a map of how high each band lies."
+                )?;
+            }
+            if let Some(Teacher::Yamnet) = args.teacher {
+                writeln!(
+                    out,
+                    "\nWhile it trained, one more layer said from the pooled features what YAMNet \
+                     (Apache-2.0, by Google, as `novastream models pull yamnet` brings it) hears in \
+                     the same stretch of the clip as it was recorded: the mean of its embeddings, \
+                     standardised over the training clips. The mean square of what it got wrong \
+                     counted {} times beside the loss by the labels. That layer is not part of the \
+                     model, and YAMNet's weights are not in it.",
+                    args.teacher_weight,
+                )?;
+            }
+        }
     }
     let folds = if clips.named_folds {
         "Folds are the numbers that file names begin with."
@@ -220,4 +250,67 @@ fn sections(
 /// Four decimals: what the card shows.
 fn round(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: AudioArgs,
+    }
+
+    #[test]
+    fn the_card_says_who_taught() {
+        let of = |rest: &[&str]| {
+            let fixed = ["train", "--dir", "d", "--base", "cnn", "--out", "o"];
+            let args = Cli::parse_from(fixed.iter().chain(rest)).args;
+            let clips = Clips {
+                labels: vec!["a".to_owned(), "b".to_owned()],
+                all: Vec::new(),
+                named_folds: true,
+            };
+            let report = AudioReport {
+                model: "m@0.1.0".to_owned(),
+                base: Base::Cnn,
+                labels: clips.labels.clone(),
+                clips: 0,
+                seconds: 0.0,
+                data_sha256: clips.sha256(),
+                held_out: BTreeMap::new(),
+                accuracy: 0.5,
+                refit: true,
+                chosen: BTreeMap::new(),
+                weights_bytes: 0,
+                cpu_seconds: 0.0,
+            };
+            card(&args, &clips, &report, &manifest(&args, &report, b""))
+        };
+        let (plain, taught) = (
+            of(&[]),
+            of(&[
+                "--heights",
+                "--clean-norms",
+                "--teacher",
+                "yamnet",
+                "--teacher-weight",
+                "3",
+            ]),
+        );
+        assert!(plain.contains("trained from nothing") && !plain.contains("taught"));
+        assert!(!plain.contains("counted") && !plain.contains("high each band"));
+        for words in [
+            "taught by YAMNet",
+            "counted 3 times",
+            "how high each band lies",
+            "as they are judged",
+        ] {
+            assert!(taught.contains(words), "{words}");
+        }
+        assert!(!taught.contains("from nothing"));
+    }
 }

@@ -1,7 +1,8 @@
 //! `novastream-train audio`: sound models from folders of labelled clips.
 //!
 //! `--base yamnet` fits a logistic head on the mean and the highest of YAMNet's embeddings;
-//! `--base cnn` trains a small network on log-mel spectra from nothing. Clips are decoded and turned
+//! `--base cnn` trains a small network on log-mel spectra, from nothing or with YAMNet as its
+//! teacher. Clips are decoded and turned
 //! into features by the code that serves. One fold is held out for the figures (all in turn with
 //! `--folds`), nothing is chosen by it, and what ships is then fitted on every clip.
 
@@ -13,6 +14,8 @@ mod error;
 mod export;
 mod figures;
 mod logistic;
+mod steps;
+mod teacher;
 mod yamnet;
 
 use std::collections::BTreeMap;
@@ -22,7 +25,7 @@ use novastream_models::sound::{CNN_FILE, HEAD_FILE};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-pub use args::{AudioArgs, Base};
+pub use args::{AudioArgs, Base, Teacher};
 pub use clips::{Clip, Clips};
 pub use error::AudioError;
 pub use figures::{Figures, figures};
@@ -153,7 +156,7 @@ impl<'a> Trainer<'a> {
     fn new(args: &'a AudioArgs, clips: &'a Clips, log: &mut RunLog) -> Result<Self, AudioError> {
         Ok(match args.base {
             Base::Yamnet => Self::Yamnet(yamnet::HeadTrainer::new(args, clips, log)?),
-            Base::Cnn => Self::Cnn(Box::new(cnn::CnnTrainer::new(args, clips))),
+            Base::Cnn => Self::Cnn(Box::new(cnn::CnnTrainer::new(args, clips, log)?)),
         })
     }
 

@@ -1,6 +1,7 @@
 //! A logistic head on YAMNet's embeddings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use novastream_features::audio::{
     LogMel, YAMNET_BANDS, YAMNET_FRAMES, YAMNET_HOP, YAMNET_WINDOW, loud_spans,
@@ -35,22 +36,9 @@ pub struct HeadTrainer<'a> {
 impl<'a> HeadTrainer<'a> {
     /// Runs YAMNet over all clips.
     pub fn new(args: &AudioArgs, clips: &'a Clips, log: &mut RunLog) -> Result<Self, AudioError> {
-        let missing = |message: String| AudioError::NoBase(message);
-        let entry = catalog_entry(BASE).ok_or_else(|| missing("no such model".to_owned()))?;
-        let store = ArtifactStore::from_env();
-        let bytes = match store.read(&entry, MODEL_FILE) {
-            Err(StoreError::NotPulled { .. }) => {
-                log.line(&format!("pulling {}", entry.id()))?;
-                store
-                    .pull(&entry, &mut |_| {})
-                    .and_then(|_| store.read(&entry, MODEL_FILE))
-            }
-            known => known,
-        };
-        let bytes = bytes.map_err(|e| missing(e.to_string()))?;
-        let graph = CandleGraph::load(&bytes)?;
+        let (id, graph) = base(log)?;
         let mel = LogMel::yamnet();
-        log.line(&format!("running {} over the clips", entry.id()))?;
+        log.line(&format!("running {id} over the clips"))?;
         let pooled = clips
             .all
             .par_iter()
@@ -162,12 +150,34 @@ impl<'a> HeadTrainer<'a> {
     }
 }
 
-/// Mean and highest of YAMNet's embeddings over the windows that are not silent.
-fn embed(graph: &CandleGraph, mel: &LogMel, clip: &Clip) -> Result<Vec<f32>, AudioError> {
-    let spans = loud_spans(&clip.samples, YAMNET_WINDOW, YAMNET_HOP);
+/// YAMNet's `name@version` and graph; pulled where it is missing.
+pub(super) fn base(log: &mut RunLog) -> Result<(String, CandleGraph), AudioError> {
+    let missing = |message: String| AudioError::NoBase(message);
+    let entry = catalog_entry(BASE).ok_or_else(|| missing("no such model".to_owned()))?;
+    let store = ArtifactStore::from_env();
+    let bytes = match store.read(&entry, MODEL_FILE) {
+        Err(StoreError::NotPulled { .. }) => {
+            log.line(&format!("pulling {}", entry.id()))?;
+            store
+                .pull(&entry, &mut |_| {})
+                .and_then(|_| store.read(&entry, MODEL_FILE))
+        }
+        known => known,
+    };
+    let bytes = bytes.map_err(|e| missing(e.to_string()))?;
+    Ok((entry.id(), CandleGraph::load(&bytes)?))
+}
+
+/// Width of an embedding, and YAMNet's embeddings of the windows `spans`, one after the other.
+pub(super) fn embeddings(
+    graph: &CandleGraph,
+    mel: &LogMel,
+    samples: &[f32],
+    spans: &[Range<usize>],
+) -> Result<(usize, Vec<f32>), AudioError> {
     let mut values = Vec::with_capacity(spans.len() * YAMNET_FRAMES * YAMNET_BANDS);
-    for span in &spans {
-        mel.window(&clip.samples[span.clone()], &mut values);
+    for span in spans {
+        mel.window(&samples[span.clone()], &mut values);
     }
     let shape = vec![spans.len(), YAMNET_FRAMES, YAMNET_BANDS];
     let outputs = graph.run(vec![("log_mel".to_owned(), shape, values)])?;
@@ -175,5 +185,12 @@ fn embed(graph: &CandleGraph, mel: &LogMel, clip: &Clip) -> Result<Vec<f32>, Aud
     let Some((_, shape, embeddings)) = embeddings else {
         return Err(AudioError::NoBase("the graph has no embeddings".to_owned()));
     };
-    Ok(pool(&embeddings, shape.last().copied().unwrap_or(1)))
+    Ok((shape.last().copied().unwrap_or(1), embeddings))
+}
+
+/// Mean and highest of YAMNet's embeddings over the windows that are not silent.
+fn embed(graph: &CandleGraph, mel: &LogMel, clip: &Clip) -> Result<Vec<f32>, AudioError> {
+    let spans = loud_spans(&clip.samples, YAMNET_WINDOW, YAMNET_HOP);
+    let (width, embeddings) = embeddings(graph, mel, &clip.samples, &spans)?;
+    Ok(pool(&embeddings, width))
 }
