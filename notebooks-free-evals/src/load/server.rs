@@ -161,7 +161,12 @@ mod tests {
         // Up and down again every 25 looks, as swaps of models do.
         let saw = |rise: f64| -> Vec<(f64, f64)> {
             (0..1000)
-                .map(|n| (f64::from(n) * 0.5, 300.0 + f64::from(n % 25) + rise * f64::from(n)))
+                .map(|n| {
+                    (
+                        f64::from(n) * 0.5,
+                        300.0 + f64::from(n % 25) + rise * f64::from(n),
+                    )
+                })
                 .collect()
         };
         let flat = saw(0.0);

@@ -173,7 +173,7 @@ mod tests {
             width: 2,
             heard: vec![
                 heard(vec![0..100, 100..200], vec![0.0, 7.0, 2.0, 7.0]),
-                heard(vec![0..100], vec![1000.0, 7.0]),
+                heard(std::iter::once(0..100).collect(), vec![1000.0, 7.0]),
             ],
         }
     }

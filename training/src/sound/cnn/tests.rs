@@ -145,12 +145,11 @@ fn a_checkpoint_of_other_lessons_is_refused() {
 fn a_teacher_is_learned_from_and_leaves_no_trace_in_the_file() {
     let (clips, out) = (clips(), tempfile::tempdir().unwrap());
     let mut log = RunLog::append(out.path()).unwrap();
-    let taught = [
-        &TAUGHT[..],
-        &["--mixup", "0", "--dropout", "0", "--epochs", "20"],
-    ]
-    .concat();
-    let args = args(out.path(), &taught);
+    let taught = [&TAUGHT[..], &["--mixup", "0", "--dropout", "0"]].concat();
+    let args = AudioArgs {
+        epochs: 20,
+        ..args(out.path(), &taught)
+    };
     let trainer = trainer(&args, &clips, &mut log);
     let mut training = trainer.start(&ALL, "all", &mut log).unwrap();
     let kernel = |t: &Training<'_>| t.net.variables()[0].1.flatten_all().unwrap();
