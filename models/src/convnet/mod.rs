@@ -166,7 +166,7 @@ impl ConvNet {
     /// What the steps of the network are and how long each takes for one picture.
     ///
     /// # Errors
-    /// As [`Self::run`].
+    /// `picture` has another number of values than one picture.
     pub fn step_times(&self, picture: &[f32]) -> Result<Vec<(String, Duration)>, GraphError> {
         let fail = |message: String| GraphError::Input {
             name: self.input.name.clone(),
