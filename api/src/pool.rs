@@ -32,6 +32,17 @@ pub struct Ticket {
     admitted: Instant,
 }
 
+impl Ticket {
+    /// The same place, as if it were taken now.
+    #[must_use]
+    pub fn renewed(self) -> Self {
+        Self {
+            admitted: Instant::now(),
+            ..self
+        }
+    }
+}
+
 impl Pool {
     /// `workers` run at once, `waiting` more may wait.
     pub fn new(workers: usize, waiting: usize) -> Self {
@@ -42,7 +53,8 @@ impl Pool {
         }
     }
 
-    /// Refuses when the queue is full, without taking a place: a look before a large body is read.
+    /// Refuses when the queue is full, without taking a place: a look before a body is read whose
+    /// queue is not known yet.
     ///
     /// # Errors
     /// `overloaded`.

@@ -101,6 +101,9 @@ async fn call(State(app): State<App>, Path(method): Path<String>, request: Reque
             let most = Duration::from_millis(app.settings.limits.deadline_ms);
             let deadline =
                 Instant::now() + timeout(request.headers()).map_or(most, |t| t.min(most));
+            if let Err(full) = app.texts.check() {
+                return status(&full).into_http();
+            }
             unary(limit, request, async |asked: m::InferRequest| {
                 infer(&app, asked, deadline).await
             })
@@ -150,7 +153,9 @@ async fn infer(
     let begun = Instant::now();
     let read = answers::read(asked)?;
     let reading = begun.elapsed();
-    let outputs = oip::infer(app, &entry.model, read.inputs, read.wishes, deadline).await?;
+    let ticket = app.texts.admit()?;
+    let asked = oip::infer(app, ticket, &entry.model, read.inputs, read.wishes, deadline);
+    let outputs = asked.await?;
     let begun = Instant::now();
     let outputs = oip::json::chosen(&read.wanted, outputs)?;
     let answer = answers::write(entry.model.card(), read.id, &outputs);

@@ -1,6 +1,7 @@
 //! Reading request bodies: bounded, counted against the shared budget, within the deadline.
 
-use std::time::Instant;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -9,10 +10,14 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use crate::error::{ApiError, ErrorCode};
-use crate::pool::{ByteBudget, Reservation};
+use crate::pool::{ByteBudget, Pool, Reservation, Ticket};
+
+/// How long a body that is on its way keeps a place in the queue. Longer, and clients that send
+/// slowly could fill the queue with nothing.
+const PROMPT: Duration = Duration::from_millis(250);
 
 /// A body in memory, with its share of the budget.
 #[derive(Debug)]
@@ -82,6 +87,29 @@ pub async fn read(
         ));
     }
     Ok(Bytes { data, held })
+}
+
+/// Reads the body of a request that `pool` is to work on. The place is taken first: where there is
+/// none, the head of the request is refused and not a byte is held. A body that takes longer than
+/// [`PROMPT`] loses the place and needs another one at its end.
+///
+/// # Errors
+/// As [`read`]; `overloaded` also where the queue is full.
+pub async fn admitted(
+    pool: &Pool,
+    headers: &HeaderMap,
+    body: Body,
+    limit: Limit,
+    budget: &ByteBudget,
+    deadline: Instant,
+) -> Result<(Bytes, Ticket), ApiError> {
+    let place = pool.admit()?;
+    let mut reading = pin!(read(headers, body, limit, budget, deadline));
+    if let Ok(bytes) = timeout(PROMPT, &mut reading).await {
+        return Ok((bytes?, place.renewed()));
+    }
+    drop(place);
+    Ok((reading.await?, pool.admit()?))
 }
 
 fn too_large(limit: Limit) -> ApiError {
@@ -173,7 +201,8 @@ pub fn check_limit(limit: Option<u32>, default: u32) -> Result<u32, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
@@ -219,6 +248,69 @@ mod tests {
         let endless = futures_util::stream::pending::<Result<&'static str, std::io::Error>>();
         let e = reading(Body::from_stream(endless)).await.unwrap_err();
         assert_eq!(e.code, ErrorCode::UploadTimeout);
+    }
+
+    async fn admitting(pool: &Pool, body: Body) -> Result<(Bytes, Ticket), ApiError> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let budget = ByteBudget::new(1 << 20);
+        admitted(pool, &HeaderMap::new(), body, LIMIT, &budget, deadline).await
+    }
+
+    #[tokio::test]
+    async fn no_more_bodies_are_read_than_there_are_places() {
+        let pool = Pool::new(1, 1);
+        let polled = Arc::new(AtomicUsize::new(0));
+        let reads = (0..10).map(|_| {
+            let polled = Arc::clone(&polled);
+            let chunk = async move {
+                polled.fetch_add(1, Ordering::Relaxed);
+                // Every other body is asked for meanwhile.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Ok::<_, std::io::Error>("1234")
+            };
+            let body = Body::from_stream(futures_util::stream::once(chunk));
+            admitting(&pool, body)
+        });
+        let answers = futures_util::future::join_all(reads).await;
+        assert_eq!(polled.load(Ordering::Relaxed), 2);
+        let (read, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        assert_eq!((read.len(), refused.len()), (2, 8));
+        for answer in refused {
+            assert_eq!(answer.unwrap_err().code, ErrorCode::Overloaded);
+        }
+        // Those that were read still have their places.
+        assert!(pool.check().is_err());
+        drop(read);
+        pool.check().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_slowly_keeps_no_place() {
+        let pool = Pool::new(1, 0);
+        let (send, chunks) = tokio::sync::mpsc::unbounded_channel::<&'static str>();
+        let chunks = futures_util::stream::unfold(chunks, async |mut chunks| {
+            let chunk = chunks.recv().await?;
+            Some((Ok::<_, std::io::Error>(chunk), chunks))
+        });
+        send.send("12").unwrap();
+        let p = pool.clone();
+        let slow = tokio::spawn(async move { admitting(&p, Body::from_stream(chunks)).await });
+        let taken = async {
+            while pool.check().is_ok() {
+                tokio::task::yield_now().await;
+            }
+            while pool.check().is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), taken).await.unwrap();
+        // It is read on, and finds a place at its end.
+        send.send("34").unwrap();
+        drop(send);
+        let (bytes, _place) = slow.await.unwrap().unwrap();
+        assert_eq!(bytes.data, b"1234");
+        assert!(pool.check().is_err());
+        assert!(admitting(&pool, Body::from("1")).await.is_err());
     }
 
     #[test]

@@ -62,13 +62,12 @@ pub async fn moderate_image(
         }
     }
     let policy = Arc::clone(app.policies.get(query.policy.as_deref())?);
-    app.pool.check()?;
     let limit = Limit {
         bytes: limits.image_bytes,
         setting: "limits.image_bytes",
     };
-    let Bytes { data, held } = body::read(&headers, body, limit, &app.budget, deadline).await?;
-    let ticket = app.pool.admit()?;
+    let read = body::admitted(&app.pool, &headers, body, limit, &app.budget, deadline);
+    let (Bytes { data, held }, ticket) = read.await?;
     let context = Context {
         stream_id: query.stream_id,
         sequence: None,

@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body::{self, Limit};
+use super::body::{self, Bytes, Limit};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::lifecycle::Phase;
@@ -138,23 +138,25 @@ async fn infer(
 ) -> Result<Response, ApiError> {
     let deadline = pool::wanted_deadline(&headers, app.settings.limits.deadline_ms)?;
     let entry = app.repository.ready(&which.model, &which.version)?;
-    app.texts.check()?;
     let limit = Limit {
         bytes: app.settings.oip.body_bytes,
         setting: "oip.body_bytes",
     };
-    let bytes = body::read(&headers, body, limit, &app.budget, deadline).await?;
+    let read = body::admitted(&app.texts, &headers, body, limit, &app.budget, deadline);
+    let (Bytes { data, held }, ticket) = read.await?;
     let begun = Instant::now();
     let length = headers.get(JSON_LENGTH).map(|value| {
         let length = value.to_str().ok().and_then(|v| v.trim().parse().ok());
         let detail = "inference-header-content-length must be a whole number";
         length.ok_or_else(|| ApiError::new(ErrorCode::InvalidHeader, detail))
     });
-    let mut asked = oip::json::read(&bytes.data, length.transpose()?)?;
+    let mut asked = oip::json::read(&data, length.transpose()?)?;
+    // The tensors are copies; `held` counts for them.
+    drop(data);
     let reading = begun.elapsed();
     let inputs = std::mem::take(&mut asked.inputs);
-    let outputs = oip::infer(&app, &entry.model, inputs, asked.wishes, deadline).await?;
-    drop(bytes);
+    let outputs = oip::infer(&app, ticket, &entry.model, inputs, asked.wishes, deadline).await?;
+    drop(held);
     let begun = Instant::now();
     let card = entry.model.card();
     let answer = oip::json::write(&asked, &card.name, &card.version, outputs)?;

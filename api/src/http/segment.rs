@@ -87,13 +87,12 @@ pub async fn moderate_segment(
     }
     let policy = Arc::clone(app.policies.get(query.policy.as_deref())?);
     let key = idempotency_key(&headers, &query)?;
-    app.pool.check()?;
     let limit = Limit {
         bytes: limits.segment_bytes,
         setting: "limits.segment_bytes",
     };
-    let bytes = body::read(&headers, body, limit, &app.budget, deadline).await?;
-    let ticket = app.pool.admit()?;
+    let read = body::admitted(&app.pool, &headers, body, limit, &app.budget, deadline);
+    let (bytes, ticket) = read.await?;
     // A segment that stands alone is no stream that others must share the machine with.
     let stretch_percent = match &query.stream_id {
         Some(_) => app.governor.percent(),

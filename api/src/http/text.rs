@@ -81,17 +81,16 @@ pub async fn moderate_text(
 ) -> Result<Response, ApiError> {
     let limits = &app.settings.limits;
     let deadline = pool::wanted_deadline(&headers, limits.deadline_ms)?;
-    app.texts.check()?;
     let limit = Limit {
         bytes: limits.text_bytes,
         setting: "limits.text_bytes",
     };
-    let bytes = body::read(&headers, body, limit, &app.budget, deadline).await?;
+    let read = body::admitted(&app.texts, &headers, body, limit, &app.budget, deadline);
+    let (bytes, ticket) = read.await?;
     let request: TextRequest = body::json(&headers, &bytes.data)?;
     let policy = Arc::clone(app.policies.get(request.policy.as_deref())?);
     let items = items(request.items, limits.text_items)?;
 
-    let ticket = app.texts.admit()?;
     let judge = Arc::clone(&app.judge);
     // Not ended with the connection: half of a batch must not be stored.
     let task = async move {

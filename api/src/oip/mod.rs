@@ -19,6 +19,7 @@ use novastream_inference::registry::Trouble;
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::judge::Judge;
+use crate::pool::Ticket;
 
 /// The name that the server answers with.
 pub const SERVER: &str = "novastream";
@@ -217,12 +218,13 @@ pub struct Wishes {
     pub timeout_us: u64,
 }
 
-/// Runs a model on a worker.
+/// Runs a model on a worker, from a place in `app.texts`.
 ///
 /// # Errors
 /// `overloaded`, `deadline_exceeded`, `tensor_invalid`, `model_not_loaded`, `internal`.
 pub async fn infer(
     app: &App,
+    ticket: Ticket,
     model: &Arc<ServedModel>,
     inputs: Vec<NamedTensor>,
     wishes: Wishes,
@@ -232,7 +234,6 @@ pub async fn infer(
         let wanted = Instant::now().checked_add(Duration::from_micros(wishes.timeout_us));
         deadline = wanted.map_or(deadline, |w| w.min(deadline));
     }
-    let ticket = app.texts.admit()?;
     let model = Arc::clone(model);
     let ran = app.texts.run(ticket, deadline, move || {
         let call = Call {

@@ -110,16 +110,15 @@ pub async fn analyze_comment(
 ) -> Result<Json<AnalyzeResponse>, ApiError> {
     let limits = &app.settings.limits;
     let deadline = pool::wanted_deadline(&headers, limits.deadline_ms)?;
-    app.texts.check()?;
     let limit = Limit {
         bytes: limits.text_bytes,
         setting: "limits.text_bytes",
     };
-    let bytes = body::read(&headers, body, limit, &app.budget, deadline).await?;
+    let read = body::admitted(&app.texts, &headers, body, limit, &app.budget, deadline);
+    let (bytes, ticket) = read.await?;
     let request: AnalyzeRequest = body::json(&headers, &bytes.data)?;
     let wanted = request.check()?;
     let languages = languages(&request)?;
-    let ticket = app.texts.admit()?;
 
     let text = request.comment.text;
     let spans = if request.span_annotations {
