@@ -4,6 +4,7 @@
 //! verdict is committed to the [`store`] and only then answered. A [`watch`] does the same with the
 //! windows of a live URL. [`cli`] is the program around it.
 
+pub mod accept;
 pub mod app;
 pub mod cli;
 pub mod clock;

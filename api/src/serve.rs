@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::accept::{self, Bounds};
 use crate::app::App;
 use crate::config::Settings;
 use crate::evidence::Clips;
@@ -87,7 +87,7 @@ pub async fn run(settings: Settings, ready_file: Option<PathBuf>) -> anyhow::Res
         tracing::info!(watches = resumed, "watches go on");
     }
     announce(address, ready_file.as_deref())?;
-    serve(listener, &app).await?;
+    serve(listener, &app).await;
 
     app.watches.suspend_all().await;
     if let Some(clips) = &clips
@@ -142,25 +142,19 @@ fn announce(address: SocketAddr, ready_file: Option<&Path>) -> anyhow::Result<()
 }
 
 /// Serves until the lifecycle says stop, then lets requests in flight finish.
-async fn serve(listener: TcpListener, app: &App) -> anyhow::Result<()> {
+async fn serve(listener: TcpListener, app: &App) {
     let life = app.lifecycle.clone();
-    let listener = listener.tap_io(|stream| {
-        // Events are small and must not wait for more of them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-    });
     let stopping = async move { life.reached(Phase::Stopping).await };
-    let server = axum::serve(listener, http::router(app.clone())).with_graceful_shutdown(stopping);
+    let router = http::router(app.clone());
+    let server = accept::serve(listener, router, Bounds::default(), stopping);
     let grace = Duration::from_secs(app.settings.shutdown.grace_s);
     tokio::select! {
-        ended = server => ended.context("serving HTTP"),
+        () = server => {}
         () = async {
             app.lifecycle.reached(Phase::Stopping).await;
             tokio::time::sleep(grace).await;
         } => {
             tracing::warn!(seconds = grace.as_secs(), "requests in flight did not finish in time");
-            Ok(())
         }
     }
 }
