@@ -145,21 +145,26 @@ impl AudioArgs {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
+impl AudioArgs {
+    /// What `--dir d` and `options` make on the command line.
+    pub(super) fn of(options: &[&str]) -> Result<Self, clap::Error> {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            args: AudioArgs,
+        }
+        let words = ["audio", "--dir", "d"].iter().chain(options);
+        <Cli as clap::Parser>::try_parse_from(words).map(|cli| cli.args)
+    }
+}
 
+#[cfg(test)]
+mod tests {
     use super::*;
 
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: AudioArgs,
-    }
-
-    fn args(rest: &[&str]) -> Option<AudioArgs> {
-        let fixed = ["train", "--dir", "d", "--out", "o"];
-        let cli = Cli::try_parse_from(fixed.iter().chain(rest)).ok()?;
-        cli.args.validate().is_ok().then_some(cli.args)
+    fn args(options: &[&str]) -> Option<AudioArgs> {
+        let args = AudioArgs::of(&[&["--out", "o"][..], options].concat()).ok()?;
+        args.validate().is_ok().then_some(args)
     }
 
     #[test]

@@ -201,19 +201,10 @@ fn decode(path: &Path, bytes: Vec<u8>) -> Result<Vec<f32>, AudioError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: AudioArgs,
-    }
-
     fn args(rest: &[&str]) -> AudioArgs {
-        let fixed = ["train", "--dir", "d", "--base", "cnn", "--out", "o"];
-        Cli::parse_from(fixed.iter().chain(rest)).args
+        AudioArgs::of(&[&["--base", "cnn", "--out", "o"][..], rest].concat()).unwrap()
     }
 
     fn clips() -> Clips {

@@ -254,21 +254,12 @@ fn round(value: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: AudioArgs,
-    }
 
     #[test]
     fn the_card_says_who_taught() {
         let of = |rest: &[&str]| {
-            let fixed = ["train", "--dir", "d", "--base", "cnn", "--out", "o"];
-            let args = Cli::parse_from(fixed.iter().chain(rest)).args;
+            let args = AudioArgs::of(&[&["--base", "cnn", "--out", "o"][..], rest].concat()).unwrap();
             let clips = Clips {
                 labels: vec!["a".to_owned(), "b".to_owned()],
                 all: Vec::new(),

@@ -1,21 +1,11 @@
-use clap::Parser;
 use novastream_models::sound::SoundCnn;
 
 use super::super::clips::Clip;
 use super::*;
 
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    args: AudioArgs,
-}
-
 fn args(out: &Path, rest: &[&str]) -> AudioArgs {
     let out = out.to_str().unwrap();
     let fixed = [
-        "train",
-        "--dir",
-        "d",
         "--base",
         "cnn",
         "--out",
@@ -29,7 +19,7 @@ fn args(out: &Path, rest: &[&str]) -> AudioArgs {
         "--checkpoint-every",
         "1",
     ];
-    Cli::parse_from(fixed.iter().chain(rest)).args
+    AudioArgs::of(&[&fixed[..], rest].concat()).unwrap()
 }
 
 /// Eight tones, low or high.
