@@ -292,11 +292,13 @@ fn a_graph_is_exported_as_it_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("encoder.onnx");
     let out = file.to_str().unwrap();
-    let done = run(&["models", "export", "chat-minilm", "--out", out]);
-    let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(done.status.success(), "{said}");
-    let graph = novastream_models::onnx::decode(&std::fs::read(&file).unwrap());
-    assert!(graph.is_ok(), "{graph:?}");
+    for name in ["chat-minilm", "sound-cnn"] {
+        let done = run(&["models", "export", name, "--out", out]);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{said}");
+        let graph = novastream_models::onnx::decode(&std::fs::read(&file).unwrap());
+        assert!(graph.is_ok(), "{graph:?}");
+    }
     for (name, word) in [
         ("chat-linear", "without an ONNX graph"),
         ("nobody", "no model"),

@@ -1,5 +1,6 @@
 //! `novastream models`: what is known, what is here, fetch, verify, export; the rest is in `versions`.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use anyhow::{Context as _, bail};
 use novastream_models::encoder::{ChatEncoder, pack};
 use novastream_models::import::MODEL_FILE;
 use novastream_models::manifest::Manifest;
+use novastream_models::sound::{CNN_FILE, SoundCnn};
 use novastream_models::store::{
     ArtifactState, ArtifactStore, PullEvent, catalog, read_verified, zoo_in,
 };
@@ -131,18 +133,13 @@ fn show(rows: &[Row], as_json: bool) -> anyhow::Result<()> {
     rows.iter().try_for_each(Row::print)
 }
 
-/// An encoder's graph is made from its weights, as it is when it is loaded.
 fn export(settings: &Settings, args: &ModelsExportArgs) -> anyhow::Result<ExitCode> {
     let name = &args.name;
     let store = loading::artifact_store(settings);
     let zoo = settings.zoo();
     let ours = zoo_in(&zoo).with_context(|| format!("the zoo {}", zoo.display()))?;
     let graph = if let Some((manifest, dir)) = ours.iter().rfind(|(m, _)| m.name == *name) {
-        if manifest.file(pack::WEIGHTS_FILE).is_none() {
-            bail!("{} runs without an ONNX graph", manifest.id());
-        }
-        let weights = read_verified(manifest, dir, pack::WEIGHTS_FILE)?;
-        ChatEncoder::from_bytes(&weights)?.to_onnx()?
+        graph(manifest, dir)?
     } else {
         let known = catalog();
         let names: Vec<String> = known.iter().map(|m| m.name.clone()).collect();
@@ -158,6 +155,18 @@ fn export(settings: &Settings, args: &ModelsExportArgs) -> anyhow::Result<ExitCo
         args.out.display()
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The graph that is made of a network's weights, as it is when the network is loaded.
+fn graph(manifest: &Manifest, dir: &Path) -> anyhow::Result<Vec<u8>> {
+    let weights = |file| read_verified(manifest, dir, file);
+    Ok(if manifest.file(pack::WEIGHTS_FILE).is_some() {
+        ChatEncoder::from_bytes(&weights(pack::WEIGHTS_FILE)?)?.to_onnx()?
+    } else if manifest.file(CNN_FILE).is_some() {
+        SoundCnn::from_bytes(&weights(CNN_FILE)?)?.to_onnx()
+    } else {
+        bail!("{} runs without an ONNX graph", manifest.id())
+    })
 }
 
 /// Without names everything that is here must be whole; a named model must be here as well.
