@@ -53,8 +53,7 @@ impl Pool {
         }
     }
 
-    /// Refuses when the queue is full, without taking a place: a look before a body is read whose
-    /// queue is not known yet.
+    /// Refuses when the queue is full, without taking a place.
     ///
     /// # Errors
     /// `overloaded`.

@@ -52,20 +52,27 @@ pub async fn create_moderation(
 ) -> Result<Json<ModerationAnswer>, ApiError> {
     let limits = &app.settings.limits;
     let deadline = pool::wanted_deadline(&headers, limits.deadline_ms)?;
-    // Which queue it is for is known once the body is read.
-    app.texts.check().or_else(|_| app.pool.check())?;
+    // Which queue it is for is known once the body is read: until then it is in one that has room.
+    let roomy = app.texts.check().map_or(&app.pool, |()| &app.texts);
     let limit = Limit {
         // Base64 makes four bytes of three.
         bytes: limits.text_bytes + limits.image_bytes / 3 * 4,
         setting: "limits.text_bytes and limits.image_bytes together",
     };
-    let bytes = body::read(&headers, body, limit, &app.budget, deadline).await?;
+    let read = body::admitted(roomy, &headers, body, limit, &app.budget, deadline);
+    let (bytes, place) = read.await?;
     let request: ModerationRequest = body::json(&headers, &bytes.data)?;
     let contents = request.contents(limits)?;
     let policy = Arc::clone(app.policies.default_policy());
 
     let pictures = contents.iter().flatten().any(Content::is_picture);
-    let ticket = workers(&app, pictures).admit()?;
+    let wanted = workers(&app, pictures);
+    let ticket = if std::ptr::eq(roomy, wanted) {
+        place
+    } else {
+        drop(place);
+        wanted.admit()?
+    };
     let contents = picture::fetch_all(contents, &app.settings, deadline).await?;
     let judge = Arc::clone(&app.judge);
     // Not ended with the connection: half of a batch must not be stored.
