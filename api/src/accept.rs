@@ -3,22 +3,30 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::Listener as _;
+use axum::http::Request;
+use axum::serve::Listener;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tower::ServiceExt as _;
 
 /// What one connection may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Bytes that are read or written at once, and the longest head of an HTTP/1 request.
     pub buffer: usize,
-    /// Time until the head of the next HTTP/1 request is there; the connection is closed after it.
+    /// Time until the head of the first request is there, and on HTTP/1 until that of each next one;
+    /// the connection is closed after it. Over HTTP/2 a peer that has nothing to say is asked whether
+    /// it still lives, in half of it.
     pub head: Duration,
 }
 
@@ -29,7 +37,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             buffer: 64 << 10,
-            head: Duration::from_secs(120),
+            head: Duration::from_mins(2),
         }
     }
 }
@@ -47,22 +55,40 @@ pub async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
         .max_buf_size(bounds.buffer);
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(bounds.head / 2);
     let open = GracefulShutdown::new();
     let mut stopping = pin!(stopping);
     loop {
         let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = Listener::accept(&mut listener) => accepted,
             () = &mut stopping => break,
         };
         // Events are small and must not wait for more of them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
-        let service = TowerToHyperService::new(router.clone());
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = router.clone().map_request({
+            let asked = Arc::clone(&asked);
+            move |request: Request<Incoming>| {
+                asked.store(true, Ordering::Relaxed);
+                request
+            }
+        });
+        let service = TowerToHyperService::new(service);
         let connection = http.serve_connection(TokioIo::new(stream), service);
         let connection = open.watch(connection.into_owned());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let mut connection = pin!(connection);
+            let ended = match timeout(bounds.head, &mut connection).await {
+                Ok(ended) => ended,
+                // hyper's limits begin when it knows the protocol.
+                Err(_) if !asked.load(Ordering::Relaxed) => return,
+                Err(_) => connection.await,
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%peer, error, "a connection broke off");
             }
         });
@@ -82,7 +108,7 @@ mod tests {
     use tokio::net::TcpStream;
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
-    use tokio::time::{sleep, timeout};
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -115,6 +141,14 @@ mod tests {
         answer
     }
 
+    async fn hung_up(address: SocketAddr, bytes: &[u8]) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        // Settings of HTTP/2 may come before the end, and the end may be a reset.
+        let read = stream.read_to_end(&mut Vec::new());
+        let _ = timeout(SOON, read).await.unwrap();
+    }
+
     fn request(headers: &str, body: usize) -> Vec<u8> {
         let head = "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
         let head = format!("{head}{headers}content-length: {body}\r\n\r\n");
@@ -140,9 +174,14 @@ mod tests {
             ..Bounds::default()
         };
         let (address, _stop, _server) = started(bounds, Duration::ZERO).await;
-        for silence in [&b""[..], b"POST / HT"] {
+        for silence in [
+            &b""[..],
+            b"POST / HT",
+            b"PRI * HTT",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ] {
             let begun = Instant::now();
-            said(address, silence).await;
+            hung_up(address, silence).await;
             assert!(begun.elapsed() >= bounds.head);
         }
     }

@@ -58,12 +58,7 @@ struct Row {
 }
 
 impl Row {
-    fn new(
-        m: &Manifest,
-        origin: &'static str,
-        dir: &std::path::Path,
-        state: ArtifactState,
-    ) -> Self {
+    fn new(m: &Manifest, origin: &'static str, dir: &Path, state: ArtifactState) -> Self {
         Self {
             name: m.name.clone(),
             version: m.version.clone(),

@@ -154,7 +154,14 @@ async fn infer(
     let read = answers::read(asked)?;
     let reading = begun.elapsed();
     let ticket = app.texts.admit()?;
-    let asked = oip::infer(app, ticket, &entry.model, read.inputs, read.wishes, deadline);
+    let asked = oip::infer(
+        app,
+        ticket,
+        &entry.model,
+        read.inputs,
+        read.wishes,
+        deadline,
+    );
     let outputs = asked.await?;
     let begun = Instant::now();
     let outputs = oip::json::chosen(&read.wanted, outputs)?;

@@ -259,7 +259,8 @@ mod tests {
     #[test]
     fn the_card_says_who_taught() {
         let of = |rest: &[&str]| {
-            let args = AudioArgs::of(&[&["--base", "cnn", "--out", "o"][..], rest].concat()).unwrap();
+            let args =
+                AudioArgs::of(&[&["--base", "cnn", "--out", "o"][..], rest].concat()).unwrap();
             let clips = Clips {
                 labels: vec!["a".to_owned(), "b".to_owned()],
                 all: Vec::new(),
