@@ -31,9 +31,9 @@ pub struct Bounds {
 }
 
 impl Default for Bounds {
-    /// 64 KiB, which hold more than a pipe of the kernel gives at once: with hyper's 400 a few
-    /// hundred clients that send pictures are a hundred megabytes. Two minutes, which is longer than
-    /// clients and proxies keep idle connections, so that they are the ones to close.
+    /// 64 KiB: with hyper's 400 a few hundred clients that send pictures are a hundred megabytes. Two
+    /// minutes: clients and proxies close idle connections sooner, so that no request meets a
+    /// connection that is being closed.
     fn default() -> Self {
         Self {
             buffer: 64 << 10,

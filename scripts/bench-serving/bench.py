@@ -2,7 +2,10 @@
 
 For the chat encoder and the frame model: closed loops at 1, 8 and 64 connections; an open loop at 80 %
 of what the engine does at 64; then ten times as much as it can do. Services and clients each have half of
-the processors, so that neither takes the other's time. One JSON object on stdout, tables on stderr.
+the processors, so that neither takes the other's time. The services take turns, round after round, and
+those that wait are suspended: a shared machine is faster at one moment than at another, so what is
+compared was measured seconds apart, and of several rounds the median is told. One JSON object on stdout,
+tables on stderr.
 Usage: bench.py FOLDER_OF_PROGRAMS
 """
 
@@ -18,11 +21,14 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 
 BIN = Path(sys.argv[1])
 HERE = Path(__file__).parent
 SECONDS = float(os.environ.get("BENCH_SECONDS", "8"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 OVERLOAD_SECONDS = float(os.environ.get("BENCH_OVERLOAD_SECONDS", "60"))
 CORES = sorted(os.sched_getaffinity(0))
 HALF = max(1, len(CORES) // 2)
@@ -81,7 +87,18 @@ class Running:
             time.sleep(0.2)
         raise RuntimeError("the service did not start")
 
+    def suspend(self):
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def resume(self):
+        os.killpg(self.process.pid, signal.SIGCONT)
+
     def __exit__(self, *_):
+        # A suspended process would not end.
+        try:
+            self.resume()
+        except ProcessLookupError:
+            pass
         self.process.terminate()
         try:
             self.process.wait(20)
@@ -164,6 +181,12 @@ def figures(report):
     }
 
 
+def middle(rounds):
+    """The median of each figure."""
+    told = lambda name: [r[name] for r in rounds if r[name] is not None]
+    return {name: round(median(told(name)), 4) if told(name) else None for name in rounds[0]}
+
+
 def compare(kind, folder):
     graph = folder / f"{kind}.onnx"
     subprocess.run([BIN / "novastream", "models", "export", MODELS[kind], "--out", graph], check=True)
@@ -191,39 +214,56 @@ def compare(kind, folder):
         command = [python, HERE / "litserve_service.py", graph, str(port), str(THREADS)]
         return Running(command, "/health", port)
 
-    services = [
-        ("novastream", engine, f"/v2/models/{MODELS[kind]}/infer", ours),
-        ("fastapi", fastapi, f"/{kind}", theirs),
-    ]
+    peers = [("fastapi", fastapi, f"/{kind}", theirs)]
     if kind == "text":
-        services.append(("litserve", litserve, "/predict", theirs))
-    for name, start, path, requests in services:
-        result[name] = {}
-        with start() as service:
+        peers.append(("litserve", litserve, "/predict", theirs))
+    path = f"/v2/models/{MODELS[kind]}/infer"
+    # Ours comes last, so that its load at 80 % follows what it is taken of.
+    services = [*peers, ("novastream", engine, path, ours)]
+    rounds = {name: {c: [] for c in (1, 8, 64)} for name, *_ in services}
+    steady = []
+    with ExitStack() as stack:
+        running = {}
+        for name, start, *_ in services:
+            running[name] = stack.enter_context(start())
+            running[name].suspend()
+
+        def measure(name, at, requests, *more):
+            running[name].resume()
+            figured = figures(load(running[name], at, requests, *more))
+            running[name].suspend()
+            return figured
+
+        for turn in range(ROUNDS):
             for connections in (1, 8, 64):
-                result[name][connections] = figures(load(service, path, requests, connections))
-                say(f"  {kind:6} {name:11} {connections:3} connections", result[name][connections])
-    for name, *_ in services[1:]:
-        rates = {c: (result["novastream"][c]["per_second"], result[name][c]["per_second"]) for c in (1, 8, 64)}
-        # A peer that answers nothing right is a fault of this script, not a victory.
-        result[name]["ratio"] = {c: round(ours / peer, 2) if peer else None for c, (ours, peer) in rates.items()}
-        say(f"  {kind:6} novastream / {name}: {result[name]['ratio']}")
+                for name, _, at, requests in services:
+                    figured = measure(name, at, requests, connections)
+                    rounds[name][connections].append(figured)
+                    say(f"  {kind:6} {name:11} {connections:3} connections", figured)
+            own = rounds["novastream"]
+            rate = 0.8 * own[64][turn]["per_second"]
+            at_rate = measure("novastream", path, ours, 64, "--rate", rate)
+            alone = own[1][turn]["p99_ms"]
+            over = round(at_rate["p99_ms"] / alone, 2) if alone and at_rate["p99_ms"] else None
+            steady.append({"rate": round(rate, 1), **at_rate, "p99_alone_ms": alone, "p99_over_alone": over})
+            say(f"  {kind:6} at 80 %:", steady[-1])
+
+    result = {name: {c: middle(found) for c, found in by.items()} for name, by in rounds.items()}
+    for name, *_ in peers:
+        ratios = {}
+        for connections in (1, 8, 64):
+            pairs = zip(rounds["novastream"][connections], rounds[name][connections])
+            # A peer that answers nothing right is a fault of this script, not a victory.
+            each = [round(o["per_second"] / p["per_second"], 2) for o, p in pairs if p["per_second"]]
+            ratios[connections] = {"median": median(each) if each else None, "rounds": each}
+        result[name]["ratio"] = ratios
+        say(f"  {kind:6} novastream / {name}: {ratios}")
+    result["at_80_percent"] = {**middle(steady), "p99_over_alone_rounds": [s["p99_over_alone"] for s in steady]}
+    say(f"  {kind:6} at 80 %:", result["at_80_percent"])
 
     most = result["novastream"][64]["per_second"]
     with engine() as service:
-        path, requests = services[0][2], services[0][3]
-        rate = 0.8 * most
-        steady = load(service, path, requests, 64, "--rate", rate)
-        alone = result["novastream"][1]["p99_ms"]
-        ratio = (steady["latency_ms"] or {}).get("p99", 0) / alone if alone else None
-        result["at_80_percent"] = {
-            "rate": round(rate, 1),
-            **figures(steady),
-            "p99_alone_ms": alone,
-            "p99_over_alone": ratio and round(ratio, 2),
-        }
-        say(f"  {kind:6} at 80 %:", result["at_80_percent"])
-        flood = load(service, path, requests, 256, "--rate", 10 * most, "--drain", 0, seconds=OVERLOAD_SECONDS)
+        flood = load(service, path, ours, 256, "--rate", 10 * most, "--drain", 0, seconds=OVERLOAD_SECONDS)
         refused = flood["rejected_latency_ms"] or {}
         result["at_10_times"] = {
             **figures(flood),
@@ -245,7 +285,7 @@ def compare(kind, folder):
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 with tempfile.TemporaryDirectory() as work:
     say(f"bench-serving: {os.cpu_count()} processors, {THREADS} threads a service, load before: {os.getloadavg()[0]:.1f}")
-    out = {"processors": os.cpu_count(), "threads": THREADS, "seconds": SECONDS, "load_before": os.getloadavg()[0]}
+    out = {"processors": os.cpu_count(), "threads": THREADS, "seconds": SECONDS, "rounds": ROUNDS, "load_before": os.getloadavg()[0]}
     for kind in os.environ.get("BENCH_MODELS", "text image").split():
         out[kind] = compare(kind, Path(work))
     print(json.dumps(out, indent=1))

@@ -3,6 +3,7 @@
 # and runs all services in turn under the same load with the same number of threads and processors.
 #   BENCH_BIN      folder of built programs (default: built here, in release)
 #   BENCH_SECONDS  seconds of each stretch (default 8)
+#   BENCH_ROUNDS   how often the services take turns; the median is told (default 3)
 #   BENCH_OVERLOAD_SECONDS  seconds at ten times the rate (default 60)
 #   BENCH_MODELS   "text image" (default) or one of them
 #   BENCH_THREADS  threads of every service's models (default: half of the processors; clients have the others)
