@@ -145,8 +145,8 @@ mod tests {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         // Settings of HTTP/2 may come before the end, and the end may be a reset.
-        let read = stream.read_to_end(&mut Vec::new());
-        let _ = timeout(SOON, read).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = timeout(SOON, stream.read_to_end(&mut rest)).await.unwrap();
     }
 
     fn request(headers: &str, body: usize) -> Vec<u8> {

@@ -68,6 +68,14 @@ pub(crate) const WHOLES: Limits = Limits {
     bucket: 1,
 };
 
+/// Pictures one by one, for kernels that gain nothing from several: none is copied into a batch, and
+/// none waits for another that came with it.
+pub(crate) const SINGLES: Limits = Limits {
+    batch_items: 1,
+    batch_length: 1,
+    ..WHOLES
+};
+
 /// One row of a call: a tensor an input, without the first axis.
 struct Row {
     tensors: Vec<NamedTensor>,

@@ -22,7 +22,8 @@ mod sync;
 mod trace;
 
 pub(crate) use self::{
-    batched::{Batched, PACKED_TEXTS, Padded, Plan, TEXTS, WHOLES},
+    batched::{Batched, PACKED_TEXTS, Padded, Plan, SINGLES, TEXTS, WHOLES},
+    queue::Limits,
     served::Counted,
     stats::Stats,
 };

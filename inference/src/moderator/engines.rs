@@ -9,7 +9,7 @@ use novastream_models::{
 
 use crate::{
     backend::{BackendChoice, CandleSession, NativeSession, OnnxRuntime, Session},
-    engine::{Batched, Plan, WHOLES},
+    engine::{Batched, Limits, Plan, SINGLES, WHOLES},
 };
 
 /// Names the shared library for programs that have no configuration file.
@@ -98,7 +98,7 @@ impl Engines {
         }
     }
 
-    /// A session for a verified picture network, whose rows share batches with those of other calls.
+    /// A session for a verified picture network: our own kernels if they can run it.
     pub(crate) fn pictures(
         &self,
         manifest: &Manifest,
@@ -106,7 +106,7 @@ impl Engines {
     ) -> Result<Arc<Batched>, String> {
         if self.native {
             match NativeSession::load(graph) {
-                Ok(session) => return self.batches(manifest, Arc::new(session)),
+                Ok(session) => return self.batches(manifest, SINGLES, Arc::new(session)),
                 Err(error) => {
                     tracing::warn!(%error, model = %manifest.name, "our own kernels can't run it");
                 }
@@ -121,19 +121,20 @@ impl Engines {
         manifest: &Manifest,
         graph: &[u8],
     ) -> Result<Arc<Batched>, String> {
-        self.batches(manifest, self.session(graph, 1, self.threads)?)
+        self.batches(manifest, WHOLES, self.session(graph, 1, self.threads)?)
     }
 
     fn batches(
         &self,
         manifest: &Manifest,
+        limits: Limits,
         session: Arc<dyn Session>,
     ) -> Result<Arc<Batched>, String> {
         let plan = Plan {
             model: &manifest.name,
             version: &manifest.version,
             workers: self.threads,
-            limits: WHOLES,
+            limits,
             padded: None,
         };
         Batched::start(plan, session)
