@@ -85,7 +85,7 @@ bench-service: ## Latency and throughput of the running service (on an idle mach
 	scripts/bench-service.sh $(TARGET)/release
 
 .PHONY: bench-serving
-bench-serving: ## The engine beside FastAPI + onnxruntime and LitServe, the same ONNX files (own venv; BENCH_SECONDS=8)
+bench-serving: ## The engine beside FastAPI + onnxruntime and LitServe, the same ONNX files (own venv; BENCH_SECONDS=8 BENCH_ROUNDS=3)
 	@scripts/bench-serving/run.sh
 
 .PHONY: bench-swaps
