@@ -254,8 +254,8 @@ def compare(kind, folder):
         for connections in (1, 8, 64):
             pairs = zip(rounds["novastream"][connections], rounds[name][connections])
             # A peer that answers nothing right is a fault of this script, not a victory.
-            each = [round(o["per_second"] / p["per_second"], 2) for o, p in pairs if p["per_second"]]
-            ratios[connections] = {"median": median(each) if each else None, "rounds": each}
+            each = [round(o["per_second"] / p["per_second"], 2) if p["per_second"] else None for o, p in pairs]
+            ratios[connections] = {"median": None if None in each else median(each), "rounds": each}
         result[name]["ratio"] = ratios
         say(f"  {kind:6} novastream / {name}: {ratios}")
     result["at_80_percent"] = {**middle(steady), "p99_over_alone_rounds": [s["p99_over_alone"] for s in steady]}

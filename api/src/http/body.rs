@@ -90,7 +90,7 @@ pub async fn read(
 }
 
 /// Reads the body of a request that `pool` is to work on. The place is taken first: where there is
-/// none, the head of the request is refused and not a byte is held. A body that takes longer than
+/// none, the request is refused by its head and none of its body is kept. A body that takes longer than
 /// [`PROMPT`] loses the place and needs another one at its end.
 ///
 /// # Errors

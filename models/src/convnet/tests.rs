@@ -264,8 +264,9 @@ proptest! {
         let found = run_block(&block(size, window, [inputs, channels, outputs], seed), &x, None);
         let error: f32 = found.iter().zip(&wanted).map(|(a, b)| (a - b).powi(2)).sum();
         let power: f32 = wanted.iter().map(|b| b.powi(2)).sum();
-        // Of pictures of few pixels the errors do not even out: .0212 has been seen.
-        prop_assert!(error <= power * 0.03f32.powi(2), "{error} of {power}");
+        // Over a few values the errors do not even out: .0212 has been seen over 16.
+        let bound = if wanted.len() < 64 { 0.03f32 } else { 0.02 };
+        prop_assert!(error <= power * bound.powi(2), "{error} of {power}");
     }
 }
 
